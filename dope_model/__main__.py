@@ -1,0 +1,26 @@
+"""Command line: python -m dope_model detect IMAGE... --out DIR"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from dope_model import commands
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dope_model", description=__doc__)
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for add in (commands.add_detect, commands.add_info):
+        add(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""Reading and writing network weights; nothing in a file is ever executed.
+
+Our own format is a safetensors file whose metadata hold the network's configuration, the
+post-processing settings and a description as JSON. The checkpoints that the paper's authors
+published (`DOPE_v1_0_0.pth.tgz`, `DOPErealtime_v1_0_0.pth.tgz`) load as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig
+from dope_model.network.dope import DopeNetwork
+from dope_model.postprocess.settings import IntegrationSettings
+
+FORMAT_KEY = "dope_ros_format"
+FORMAT_VERSION = "1"
+
+
+class CheckpointError(ValueError):
+    """A weights file that cannot be used; the text says what it is and what to do."""
+
+
+@dataclass
+class Checkpoint:
+    """A network's weights and all that is needed to use them.
+
+    Attributes:
+        state: tensors by the names of `DopeNetwork`'s state dictionary.
+        mode: the mode that the weights were made for.
+        integration: by part.
+        about: free text by topic: training data, licence, measured quality.
+    """
+
+    config: NetworkConfig
+    state: dict[str, Tensor]
+    mode: Mode = MODES["paper"]
+    integration: dict[str, IntegrationSettings] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, part in self.config.parts.items():
+            classes = part.anchor_poses // 2 if name == "hand" else part.anchor_poses
+            self.integration.setdefault(name, IntegrationSettings(K=classes))
+
+    def build(self, mode: Mode | None = None) -> DopeNetwork:
+        """The network with these weights, on the CPU in float32, in evaluation mode.
+
+        Raises:
+            CheckpointError: tensors are missing, unknown, or of the wrong shape.
+        """
+        network = DopeNetwork(self.config, mode or self.mode)
+        expected = network.state_dict()
+        missing = sorted(set(expected) - set(self.state))
+        unknown = sorted(set(self.state) - set(expected))
+        wrong = sorted(
+            f"{key} {tuple(self.state[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in set(expected) & set(self.state)
+            if self.state[key].shape != expected[key].shape
+        )
+        for problem, keys in (("missing", missing), ("unknown", unknown), ("misshapen", wrong)):
+            if keys:
+                raise CheckpointError(
+                    f"weights do not fit their configuration: {len(keys)} tensors {problem}, "
+                    f"such as {', '.join(keys[:3])}"
+                )
+        network.load_state_dict(self.state)
+        return network.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
+    """Write our own format.
+
+    Args:
+        half: store floating-point tensors as FP16, at half the size.
+    """
+    state = {
+        key: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+        for key, tensor in checkpoint.state.items()
+    }
+    description = {
+        "network": checkpoint.config.to_dict(),
+        "mode": vars(checkpoint.mode),
+        "integration": {name: s.to_dict() for name, s in checkpoint.integration.items()},
+        "about": checkpoint.about,
+    }
+    metadata = {FORMAT_KEY: FORMAT_VERSION, "description": json.dumps(description)}
+    save_file(state, str(path), metadata)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read our own format or one of the authors' checkpoints.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is something else, damaged, or would have to be executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        raise CheckpointError(f"{path} is empty; copy or download it again")
+    if _looks_like_safetensors(start):
+        return _load_safetensors(path)
+    if start.startswith(b"PK\x03\x04") or start.startswith(b"\x80"):
+        return _load_authors(path)
+    raise CheckpointError(f"{path} is not a weights file: {_what_it_is(start)}")
+
+
+def _looks_like_safetensors(start: bytes) -> bool:
+    return len(start) > 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 10**8
+
+
+def _what_it_is(start: bytes) -> str:
+    if start.startswith(b"\x1f\x8b"):
+        return (
+            "it is a gzip archive (the authors' files are not, in spite of their name); unpack it"
+        )
+    if start.lstrip()[:1] == b"<":
+        return "it is a web page, so the download went wrong; download it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    return "expected a .safetensors file of this project or a checkpoint of the paper's authors"
+
+
+def _load_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            if FORMAT_KEY not in metadata:
+                raise CheckpointError(
+                    f"{path} is a safetensors file of another program: its metadata lack "
+                    f"{FORMAT_KEY!r}"
+                )
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is a damaged safetensors file ({error}); copy or download it again"
+        ) from error
+    if metadata[FORMAT_KEY] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {metadata[FORMAT_KEY]}, this program reads "
+            f"{FORMAT_VERSION}; update the program"
+        )
+    try:
+        description = json.loads(metadata["description"])
+        return Checkpoint(
+            config=NetworkConfig.from_dict(description["network"]),
+            state={k: t.float() if t.is_floating_point() else t for k, t in state.items()},
+            mode=Mode(**description["mode"]),
+            integration={
+                name: IntegrationSettings.from_dict(settings)
+                for name, settings in description["integration"].items()
+            },
+            about=description["about"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description cannot be used: {error!r}") from error
+
+
+# --- the authors' checkpoints -------------------------------------------------------------------
+
+# Their prefix to ours. The whole ResNet stands twice in the file; each half is taken once.
+_AUTHORS_PREFIXES = (
+    (r"backbone\.resnet_backbone\.((?:conv1|bn1|layer[123])\..*)", r"backbone.\1"),
+    (r"roi_heads\.dope_head\.resnet_backbone\.(layer4\..*)", r"roi_features.\1"),
+    (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
+    (r"rpn\.head\.(.*)", r"rpn.head.\1"),
+    (
+        r"roi_heads\.dope_predictor\.(body|hand|face)_(cls_score|pose_pred)\.(weight|bias)",
+        r"branches.\1.\2.\3",
+    ),
+    (r"roi_heads\.(body|hand|face)_anchor_poses", r"branches.\1.anchor_poses"),
+)
+
+
+def _load_authors(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain values, and loading it would execute code; "
+            f"it was not loaded ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is a damaged PyTorch file ({str(error).splitlines()[0]}); "
+            "copy or download it again"
+        ) from error
+    needed = ("state_dict", "dope_kwargs")
+    if not isinstance(content, Mapping) or any(key not in content for key in needed):
+        found = sorted(map(str, content))[:5] if isinstance(content, Mapping) else type(content)
+        raise CheckpointError(
+            f"{path} is a PyTorch file, but not a DOPE checkpoint: {' and '.join(needed)} are "
+            f"expected in it, it has {found}"
+        )
+    try:
+        return _convert_authors(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its contents cannot be used: {error!r}") from error
+
+
+def _convert_authors(content: Mapping[str, Any]) -> Checkpoint:
+    state = {}
+    for key, tensor in content["state_dict"].items():
+        for pattern, ours in _AUTHORS_PREFIXES:
+            match = re.fullmatch(pattern, key)
+            if match and not key.endswith("num_batches_tracked"):
+                state[match.expand(ours)] = tensor.float()
+                break
+    parts = {
+        name: PartConfig(
+            joints=state[f"branches.{name}.anchor_poses"].shape[1],
+            anchor_poses=state[f"branches.{name}.anchor_poses"].shape[0],
+        )
+        for name in ("body", "hand", "face")
+        if f"branches.{name}.anchor_poses" in state
+    }
+    if not parts:
+        raise CheckpointError("no anchor poses among its tensors")
+    kwargs = content["dope_kwargs"]
+    declared = kwargs.get("num_anchor_poses", {})
+    for name, part in parts.items():
+        if int(declared.get(name, part.anchor_poses)) != part.anchor_poses:
+            raise CheckpointError(
+                f"it declares {declared[name]} {name} anchor poses and has {part.anchor_poses}"
+            )
+    half = bool(content.get("half", False))
+    config = NetworkConfig(
+        parts=parts,
+        # Their full-precision path ran torchvision 0.6's frozen batch norm with its default of 0.
+        batch_norm_eps=1e-5 if half else 0.0,
+        pre_nms_proposals=int(kwargs.get("rpn_pre_nms_top_n_test", 1000)),
+        proposal_nms_iou=float(kwargs.get("rpn_nms_thresh", 0.7)),
+    )
+    paper = MODES["paper"]
+    mode = Mode(
+        min_size=int(kwargs.get("min_size", paper.min_size)),
+        max_size=int(kwargs.get("max_size", paper.max_size)),
+        proposals=int(kwargs.get("rpn_post_nms_top_n_test", paper.proposals)),
+        half=half,
+    )
+    integration = {
+        name: IntegrationSettings.from_dict(dict(content[f"{name}_ppi_kwargs"]))
+        for name in parts
+        if content.get(f"{name}_ppi_kwargs")
+    }
+    about = {"licence": "CC BY-NC-SA 4.0, non-commercial; made by the authors of the paper"}
+    return Checkpoint(config, state, mode, integration, about)

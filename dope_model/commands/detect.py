@@ -1,0 +1,108 @@
+"""`detect`: people in pictures, as JSON and as drawn pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
+from dope_model.drawing import side_by_side
+from dope_model.network.config import MODES
+from dope_model.poses import PART_SLOTS, WholeBody
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def add_detect(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to a parser."""
+    parser = subparsers.add_parser("detect", help=__doc__, description=__doc__)
+    parser.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="experts, experts:thorough, or a weights file"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--mode", default="realtime", choices=list(MODES))
+    parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
+    parser.set_defaults(run=run_detect)
+
+
+def run_detect(options: argparse.Namespace) -> int:
+    """Detect people in all pictures; 1 if any picture could not be read."""
+    pictures = list(find_pictures(options.images))
+    detector = WholeBodyDetector.load(options.model, options.device, options.mode)
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(f"{len(pictures)} pictures, {detector.description}")
+    found = dict.fromkeys(("people", *PART_SLOTS), 0)
+    bad: list[str] = []
+    with (options.out / "poses.jsonl").open("w") as lines:
+        for path in tqdm(pictures, unit="picture"):
+            try:
+                rgb = read_rgb(path)
+            except ValueError as error:
+                bad.append(str(error))
+                continue
+            people = detector(rgb)
+            lines.write(json.dumps(picture_record(path, rgb, people)) + "\n")
+            found["people"] += len(people)
+            for person in people:
+                for slot, _ in person.parts():
+                    found[slot] += 1
+            if not options.no_pictures:
+                target = options.out / f"{path.stem}_{path.suffix[1:]}_poses.png"
+                cv2.imwrite(str(target), side_by_side(rgb, people)[..., ::-1])
+    print(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in found.items()))
+    for problem in bad:
+        print(f"skipped: {problem}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def find_pictures(paths: list[Path]) -> Iterator[Path]:
+    """The files among `paths`, and the pictures in the folders among them, sorted.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a folder holds no picture.
+    """
+    for path in paths:
+        if path.is_dir():
+            pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+            if not pictures:
+                raise FileNotFoundError(
+                    f"no pictures in {path}; looked for {', '.join(IMAGE_ENDINGS)}"
+                )
+            yield from pictures
+        elif path.exists():
+            yield path
+        else:
+            raise FileNotFoundError(f"no file or folder {path}")
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the file is not a picture that OpenCV can read.
+    """
+    data = np.fromfile(path, np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise ValueError(f"{path} is not a picture, or is damaged")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def picture_record(path: Path, rgb: np.ndarray, people: list[WholeBody]) -> dict:
+    """What is written for one picture: file, size, and everybody found."""
+    height, width = rgb.shape[:2]
+    return {
+        "file": str(path),
+        "width": width,
+        "height": height,
+        "people": [person.to_dict() for person in people],
+    }

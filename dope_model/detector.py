@@ -1,0 +1,102 @@
+"""All that most callers need: load a model, give it an image, get people.
+
+detector = WholeBodyDetector.load("experts")
+people = detector(rgb)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dope_model.network.config import mode_named
+from dope_model.poses import PartDetections, WholeBody
+from dope_model.postprocess.assembly import assemble
+
+DEFAULT_MODEL = "experts"
+EXPERTS = "experts"
+PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
+
+
+@dataclass
+class WholeBodyDetector:
+    """Finds people in RGB images.
+
+    Attributes:
+        find_parts: image (H, W, 3) uint8 to detections by part.
+        description: the model and what it runs on, in one line.
+    """
+
+    find_parts: PartFinder
+    description: str
+
+    @classmethod
+    def load(
+        cls, model: str = DEFAULT_MODEL, device: str = "auto", mode: str = "realtime"
+    ) -> WholeBodyDetector:
+        """Load a model by name or file.
+
+        Args:
+            model: "experts" (the same as "experts:fast") or "experts:thorough" for the ready-made
+                part experts, or the path of a weights file.
+            device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
+            mode: "realtime" (400 px, 50 proposals, FP16) or "paper" (800 px, 1000 proposals), for
+                networks.
+
+        Raises:
+            FileNotFoundError: there is no such weights file.
+            ValueError: an unknown mode, device or preset, or a file that is not a model.
+            ImportError: a package that the model needs is missing; the text has the command that
+                brings it.
+        """
+        chosen_mode = mode_named(mode)
+        name, _, preset = str(model).partition(":")
+        if name == EXPERTS:
+            from dope_model.experts import load_experts
+
+            preset = preset or "fast"
+            return cls(load_experts(preset), f"part experts ({preset})")
+        try:
+            from dope_model.checkpoint import load_checkpoint
+            from dope_model.runtime.torch_engine import TorchEngine
+        except ImportError as error:
+            raise ImportError(
+                f"the network needs PyTorch, torchvision and safetensors ({error}): "
+                "pip install torch torchvision safetensors"
+            ) from error
+        from dope_model.postprocess.integration import integrate
+
+        checkpoint = load_checkpoint(model)
+        engine = TorchEngine(checkpoint, chosen_mode, device)
+
+        def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
+            return {
+                part: integrate(candidates, checkpoint.integration[part])
+                for part, candidates in engine(rgb).items()
+            }
+
+        return cls(find_parts, f"{model} ({engine.description})")
+
+    def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
+        """The people in an RGB image (H, W, 3) uint8, best first.
+
+        Raises:
+            ValueError: the image has another shape or type, or no pixels.
+        """
+        return assemble(self.find_parts(checked_image(rgb)))
+
+
+def checked_image(rgb: np.ndarray) -> np.ndarray:
+    """`rgb` itself if it is an image.
+
+    Raises:
+        ValueError: it is not (H, W, 3) uint8 with at least one pixel.
+    """
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3:
+        got = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise ValueError(f"an RGB image is a uint8 array of shape (H, W, 3), not {got}")
+    if rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise ValueError(f"an RGB image is a uint8 array of shape (H, W, 3), not {rgb.shape}")
+    return rgb

@@ -1,0 +1,1 @@
+"""The network of section 3.1; a part expert is the same network with one part."""

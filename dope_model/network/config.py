@@ -1,0 +1,126 @@
+"""What a network is made of, as data: parts, backbone, sizes and the named modes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from dope_model.skeleton import PARTS, skeleton_for
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """One part: its number of joints and of anchor poses.
+
+    For hands `anchor_poses` counts both sides, 2 K_H: first the right hands, then the left ones.
+    """
+
+    joints: int
+    anchor_poses: int
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How an image is fed and how much of it is looked at.
+
+    Attributes:
+        min_size: the image's short side, px, unless `max_size` binds.
+        max_size: upper bound of the long side, px.
+        proposals: boxes kept after the RPN's non-maximum suppression.
+        half: compute in FP16 where the device has it.
+    """
+
+    min_size: int
+    max_size: int
+    proposals: int
+    half: bool
+
+
+MODES: dict[str, Mode] = {
+    # Section 3.3, "Runtime": 28 ms per image on a T4.
+    "realtime": Mode(min_size=400, max_size=1333, proposals=50, half=True),
+    # Section 3.3, "Implementation".
+    "paper": Mode(min_size=800, max_size=1333, proposals=1000, half=False),
+}
+
+
+def mode_named(name: str) -> Mode:
+    """The mode called `name`.
+
+    Raises:
+        ValueError: there is no such mode.
+    """
+    if name not in MODES:
+        raise ValueError(f"unknown mode {name!r}; known: {', '.join(MODES)}")
+    return MODES[name]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that decides the shapes and the maths of a network.
+
+    A part expert is the same network with one entry in `parts`.
+
+    Attributes:
+        parts: by name, in any order; see `PartConfig`.
+        backbone: a name known to `network.backbone`.
+        batch_norm_eps: added to the variance by the frozen batch norms.
+        anchor_sizes, anchor_ratios: the RPN's anchors, px and height over width.
+        pre_nms_proposals: boxes that enter the RPN's non-maximum suppression.
+        proposal_nms_iou: its threshold.
+    """
+
+    parts: Mapping[str, PartConfig]
+    backbone: str = "resnet50"
+    batch_norm_eps: float = 1e-5
+    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    pre_nms_proposals: int = 1000
+    proposal_nms_iou: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("a network needs at least one part")
+        for name, part in self.parts.items():
+            if name not in PARTS:
+                raise ValueError(f"unknown part {name!r}; known: {', '.join(PARTS)}")
+            skeleton_for(name, part.joints)
+            if part.anchor_poses < 1:
+                raise ValueError(f"{name}: at least one anchor pose is needed")
+            if name == "hand" and part.anchor_poses % 2:
+                raise ValueError(
+                    f"hand: anchor poses come in right and left, so an even number is needed, "
+                    f"not {part.anchor_poses}"
+                )
+
+    def only(self, *names: str) -> NetworkConfig:
+        """The same network restricted to the named parts: a part expert."""
+        return replace(self, parts={name: self.parts[name] for name in names})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: an unknown key, or values that do not fit together.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown network settings: {', '.join(sorted(unknown))}")
+        values = dict(values)
+        values["parts"] = {name: PartConfig(**part) for name, part in values["parts"].items()}
+        for name in ("anchor_sizes", "anchor_ratios"):
+            if name in values:
+                values[name] = tuple(values[name])
+        return cls(**values)
+
+
+PAPER_NETWORK = NetworkConfig(
+    parts={"body": PartConfig(13, 10), "hand": PartConfig(21, 10), "face": PartConfig(84, 10)}
+)
+"""The network of the paper: K_B = 10, K_H = 5 per side, K_F = 10, on a ResNet-50."""

@@ -1,0 +1,140 @@
+"""The DOPE network: localization, classification and regression of all parts (section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import roi_align
+
+from dope_model.network.backbone import build_backbone
+from dope_model.network.config import MODES, Mode, NetworkConfig
+from dope_model.network.heads import PartBranches, PartOutput, poses_from_deltas
+from dope_model.network.proposals import build_proposal_network
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ROI_SIZE = 7
+ROI_SAMPLING = 2
+PAD_TO = 32
+
+
+@dataclass
+class PartCandidates:
+    """Pose candidates of one part: every (box, class) above a score, from the network.
+
+    Attributes:
+        roi: (M,) index of the box that each candidate came from.
+        classes: (M,) anchor-pose index, 0 to C - 1.
+        scores: (M,) class probability.
+        boxes: (M, 4) proposals as x0 y0 x1 y1, px of the original image.
+        keypoints_2d: (M, J, 2) px of the original image.
+        keypoints_3d: (M, J, 3) m.
+    """
+
+    roi: Tensor
+    classes: Tensor
+    scores: Tensor
+    boxes: Tensor
+    keypoints_2d: Tensor
+    keypoints_3d: Tensor
+
+
+def resized_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
+    """Height and width after bringing the short side to `min_size`, the long one under `max_size`.
+
+    In double precision and rounded down, as torchvision 0.6 did.
+    """
+    scale = mode.min_size / min(height, width)
+    if max(height, width) * scale > mode.max_size:
+        scale = mode.max_size / max(height, width)
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+class DopeNetwork(nn.Module):
+    """One network for the parts of its configuration.
+
+    Call it with an image for pose candidates; `features`, `propose` and `classify` are its three
+    stages.
+    """
+
+    def __init__(self, config: NetworkConfig, mode: Mode = MODES["paper"]) -> None:
+        super().__init__()
+        self.config = config
+        self.mode = mode
+        backbone = build_backbone(config.backbone, config.batch_norm_eps)
+        self.stride = backbone.stride
+        self.backbone = backbone.features
+        self.rpn = build_proposal_network(config, backbone.channels, mode.proposals)
+        self.roi_features = backbone.roi_features
+        self.branches = nn.ModuleDict(
+            {name: PartBranches(backbone.roi_channels, part) for name, part in config.parts.items()}
+        )
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.rpn.parameters()).dtype
+
+    def prepare(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """A uint8 image (3, H, W) as network input.
+
+        Returns:
+            The resized, normalised and padded image (1, 3, H', W'), and its shape before padding.
+        """
+        shape = resized_shape(*image.shape[-2:], self.mode)
+        resized = F.interpolate(image[None].float(), shape, mode="bilinear", align_corners=False)
+        normalised = (resized / 255 - self.mean.float()) / self.std.float()
+        bottom, right = (-side % PAD_TO for side in shape)
+        return F.pad(normalised, (0, right, 0, bottom)).to(self.dtype), shape
+
+    def features(self, images: Tensor) -> Tensor:
+        """Network input (B, 3, H, W) to feature map (B, channels, H / stride, W / stride)."""
+        return self.backbone(images)
+
+    def propose(
+        self, images: Tensor, shapes: list[tuple[int, int]], features: Tensor
+    ) -> list[Tensor]:
+        """Proposals of every image as boxes (R, 4) in px of the network's input, best first."""
+        return self.rpn(ImageList(images, shapes), {"0": features})[0]
+
+    def classify(self, features: Tensor, boxes: list[Tensor]) -> dict[str, PartOutput]:
+        """Outputs of all branches for the boxes of all images, one after the other."""
+        # Pooling in float32: FP16 sampling points would be off by up to a quarter of a cell.
+        pooled = roi_align(
+            features.float(), boxes, ROI_SIZE, 1 / self.stride, ROI_SAMPLING, aligned=False
+        )
+        pooled = self.roi_features(pooled.to(features.dtype)).mean(dim=(2, 3))
+        return {name: branches(pooled) for name, branches in self.branches.items()}
+
+    @torch.inference_mode()
+    def forward(self, image: Tensor, min_scores: dict[str, float]) -> dict[str, PartCandidates]:
+        """Pose candidates of one uint8 image (3, H, W), by part.
+
+        Args:
+            min_scores: by part, the least score that makes a (box, class) a candidate.
+        """
+        height, width = image.shape[-2:]
+        images, shape = self.prepare(image)
+        features = self.features(images)
+        (boxes,) = self.propose(images, [shape], features)
+        outputs = self.classify(features, [boxes])
+        scale = boxes.new_tensor([width / shape[1], height / shape[0]]).repeat(2)
+        return {
+            name: self._candidates(name, output, boxes * scale, min_scores[name])
+            for name, output in outputs.items()
+        }
+
+    def _candidates(
+        self, name: str, output: PartOutput, boxes: Tensor, min_score: float
+    ) -> PartCandidates:
+        scores = output.logits.softmax(dim=1)[:, 1:]
+        roi, classes = (scores >= min_score).nonzero(as_tuple=True)
+        poses_2d, poses_3d = poses_from_deltas(
+            boxes[roi], self.branches[name].anchor_poses[classes], output.deltas[roi, classes]
+        )
+        return PartCandidates(roi, classes, scores[roi, classes], boxes[roi], poses_2d, poses_3d)

@@ -1,0 +1,68 @@
+"""The region proposal network: torchvision's, decoded and ranked in float32."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
+
+from dope_model.network.config import NetworkConfig
+
+
+class _Float32RPNHead(RPNHead):
+    """Hands on float32 whatever the features are: FP16 boxes would be off by up to half a pixel."""
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas = super().forward(features)
+        return [x.float() for x in logits], [x.float() for x in deltas]
+
+
+class ProposalNetwork(RegionProposalNetwork):
+    """torchvision's RPN on one feature level, ranking proposals by their logits.
+
+    Newer torchvision ranks by sigmoid(logit), in which large logits tie; version 0.6, on which
+    the paper's network was built, ranked by the logits themselves.
+    """
+
+    def filter_proposals(
+        self,
+        proposals: Tensor,
+        objectness: Tensor,
+        image_shapes: list[tuple[int, int]],
+        num_anchors_per_level: list[int],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Proposals (B, A, 4) to the kept boxes of every image, best first, and their logits."""
+        objectness = objectness.detach().reshape(len(proposals), -1)
+        count = min(self.pre_nms_top_n(), objectness.shape[1])
+        all_logits, best = objectness.topk(count, dim=1)
+        kept_boxes, kept_logits = [], []
+        for boxes, indices, logits, shape in zip(
+            proposals, best, all_logits, image_shapes, strict=True
+        ):
+            boxes = clip_boxes_to_image(boxes[indices], shape)
+            large = remove_small_boxes(boxes, self.min_size)
+            boxes, logits = boxes[large], logits[large]
+            keep = nms(boxes, logits, self.nms_thresh)[: self.post_nms_top_n()]
+            kept_boxes.append(boxes[keep])
+            kept_logits.append(logits[keep])
+        return kept_boxes, kept_logits
+
+
+def build_proposal_network(
+    config: NetworkConfig, channels: int, proposals: int, training_proposals: int = 2000
+) -> ProposalNetwork:
+    """The RPN of section 3.1 with the sampling of Faster R-CNN for training."""
+    anchors = AnchorGenerator((config.anchor_sizes,), (config.anchor_ratios,))
+    (per_location,) = anchors.num_anchors_per_location()
+    return ProposalNetwork(
+        anchors,
+        _Float32RPNHead(channels, per_location),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": training_proposals, "testing": config.pre_nms_proposals},
+        post_nms_top_n={"training": training_proposals, "testing": proposals},
+        nms_thresh=config.proposal_nms_iou,
+    )

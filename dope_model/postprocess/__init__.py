@@ -1,0 +1,1 @@
+"""From pose candidates to people: proposals integration or NMS, then assembly."""

@@ -1,0 +1,99 @@
+"""From detections part by part to whole people (section 3.1, "Postprocessing")."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dope_model.poses import PartDetections, WholeBody
+from dope_model.skeleton import BODY
+
+# Boxes reach this share of their longer side (hands) or of each side (faces) further.
+BOX_MARGIN = 0.1
+
+_WRISTS = {"right_hand": BODY.index["right_wrist"], "left_hand": BODY.index["left_wrist"]}
+_HEAD = BODY.index["head"]
+
+
+def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list[WholeBody]:
+    """Attach hands and faces to bodies; people by descending score, bodies first.
+
+    A hand belongs to the body whose wrist of that side is nearest to the hand's, at most the
+    longer side of the hand's box away; a face to the body whose head joint lies in its box. Pairs
+    are made nearest first, so where several would fit nobody is left over without need. A hand or
+    a face that finds no body becomes a person without one.
+
+    Args:
+        parts: detections by part; missing parts count as not detected.
+        snap_wrists: a body's wrist takes the 2D position of the wrist of the hand attached to it.
+    """
+    bodies, hands, faces = (parts.get(name) for name in ("body", "hand", "face"))
+    people: list[dict] = [{"body": bodies.pose(i)} for i in range(len(bodies or ()))]
+    alone: list[dict] = []
+
+    def attach(slot: str, detections: PartDetections, indices: np.ndarray, owner: dict) -> None:
+        for i in indices:
+            person = people[owner[i]] if i in owner else {}
+            person[slot] = detections.pose(i)
+            if i not in owner:
+                alone.append(person)
+
+    if hands is not None:
+        for slot, side in (("right_hand", ~hands.is_left), ("left_hand", hands.is_left)):
+            indices = np.nonzero(side)[0]
+            owner = _hand_owners(bodies, hands, indices, _WRISTS[slot])
+            attach(slot, hands, indices, owner)
+    if faces is not None:
+        attach("face", faces, np.arange(len(faces)), _face_owners(bodies, faces))
+
+    if snap_wrists:
+        for person in people:
+            _snap_wrists(person)
+    by_score = sorted((WholeBody(**person) for person in people), key=lambda p: -p.score)
+    return by_score + sorted((WholeBody(**person) for person in alone), key=lambda p: -p.score)
+
+
+def _hand_owners(
+    bodies: PartDetections | None, hands: PartDetections, indices: np.ndarray, wrist: int
+) -> dict[int, int]:
+    """Body index of the hands `indices` that have one, by hand index."""
+    if bodies is None or not len(bodies) or not len(indices):
+        return {}
+    boxes = hands.boxes[indices]
+    reach = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) * (1 + BOX_MARGIN)
+    offsets = bodies.keypoints_2d[:, None, wrist] - hands.keypoints_2d[None, indices, 0]
+    distance = np.linalg.norm(offsets, axis=-1)
+    pairs = _nearest_pairs(np.where(distance <= reach, distance, np.inf))
+    return {int(indices[hand]): body for body, hand in pairs}
+
+
+def _face_owners(bodies: PartDetections | None, faces: PartDetections) -> dict[int, int]:
+    """Body index of the faces that have one, by face index."""
+    if bodies is None or not len(bodies) or not len(faces):
+        return {}
+    boxes = faces.boxes
+    size = boxes[:, 2:] - boxes[:, :2]
+    low, high = boxes[:, :2] - BOX_MARGIN * size, boxes[:, 2:] + BOX_MARGIN * size
+    heads = bodies.keypoints_2d[:, None, _HEAD]
+    inside = ((heads >= low) & (heads <= high)).all(axis=-1)
+    distance = np.linalg.norm(heads - (boxes[:, :2] + boxes[:, 2:]) / 2, axis=-1)
+    pairs = _nearest_pairs(np.where(inside, distance, np.inf))
+    return {face: body for body, face in pairs}
+
+
+def _nearest_pairs(distance: np.ndarray) -> list[tuple[int, int]]:
+    """One-to-one pairs (row, column), nearest first; infinite distances pair nobody."""
+    pairs = []
+    distance = distance.copy()
+    while np.isfinite(distance).any():
+        row, column = np.unravel_index(np.argmin(distance), distance.shape)
+        pairs.append((int(row), int(column)))
+        distance[row], distance[:, column] = np.inf, np.inf
+    return pairs
+
+
+def _snap_wrists(person: dict) -> None:
+    keypoints = person["body"].keypoints_2d.copy()
+    for slot, wrist in _WRISTS.items():
+        if slot in person:
+            keypoints[wrist] = person[slot].keypoints_2d[0]
+    person["body"].keypoints_2d = keypoints

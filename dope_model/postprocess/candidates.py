@@ -1,0 +1,101 @@
+"""Pose candidates on plain arrays: what post-processing starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dope_model.skeleton import Skeleton, skeleton_for
+
+
+@dataclass
+class Candidates:
+    """M pose candidates of one part: the (box, class) pairs that score enough.
+
+    Attributes:
+        part: "body", "hand" or "face".
+        classes: (M,) anchor-pose index, from 0.
+        scores: (M,) class probability.
+        boxes: (M, 4) proposals as x0 y0 x1 y1, px.
+        keypoints_2d: (M, J, 2) px.
+        keypoints_3d: (M, J, 3) m.
+    """
+
+    part: str
+    classes: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    keypoints_2d: np.ndarray
+    keypoints_3d: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def joint_count(self) -> int:
+        return self.keypoints_2d.shape[1]
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return skeleton_for(self.part, self.joint_count)
+
+    @classmethod
+    def from_all_classes(
+        cls,
+        part: str,
+        scores: np.ndarray,
+        boxes: np.ndarray,
+        poses_2d: np.ndarray,
+        poses_3d: np.ndarray,
+        min_score: float,
+    ) -> Candidates:
+        """The (box, class) pairs of a network's whole output that reach `min_score`.
+
+        Args:
+            scores: (N, C + 1) softmax, background first.
+            boxes: (N, 4) px.
+            poses_2d: (N, C, J, 2) px.
+            poses_3d: (N, C, J, 3) m.
+        """
+        box, pose_class = np.nonzero(scores[:, 1:] >= min_score)
+        return cls(
+            part,
+            pose_class,
+            scores[box, pose_class + 1],
+            boxes[box],
+            poses_2d[box, pose_class],
+            poses_3d[box, pose_class],
+        )
+
+    def best_first(self) -> Candidates:
+        """The same candidates, highest score first."""
+        return self.select(np.argsort(-self.scores, kind="stable"))
+
+    def select(self, which: np.ndarray) -> Candidates:
+        """The candidates that an index or mask array picks, in its order."""
+        return Candidates(
+            self.part,
+            self.classes[which],
+            self.scores[which],
+            self.boxes[which],
+            self.keypoints_2d[which],
+            self.keypoints_3d[which],
+        )
+
+
+def box_iou(boxes: np.ndarray, others: np.ndarray, pixel_inclusive: bool = False) -> np.ndarray:
+    """Intersection over union of boxes (..., 4) and (..., 4), broadcast against each other.
+
+    Args:
+        pixel_inclusive: a box covers its last pixel, too: sides are one longer.
+    """
+    extra = 1.0 if pixel_inclusive else 0.0
+    low = np.maximum(boxes[..., :2], others[..., :2])
+    high = np.minimum(boxes[..., 2:], others[..., 2:])
+    intersection = np.clip(high - low + extra, 0, None).prod(axis=-1)
+    area, other_area = (
+        (b[..., 2:] - b[..., :2] + extra).prod(axis=-1) for b in (boxes, others)
+    )  # fmt: skip
+    union = area + other_area - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
