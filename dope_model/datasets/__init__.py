@@ -1,0 +1,1 @@
+"""Labelled images; every data set yields the same sample."""
