@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dope_model", description=__doc__)
     subparsers = parser.add_subparsers(dest="command", required=True)
-    for add in (commands.add_detect, commands.add_info):
+    for add in commands.ALL:
         add(subparsers)
     options = parser.parse_args(arguments)
     try:

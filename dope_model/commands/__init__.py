@@ -1,6 +1,9 @@
 """The commands of `python -m dope_model`, one file each; each adds itself to the parser."""
 
+from dope_model.commands.backbone import add_backbone
 from dope_model.commands.detect import add_detect
 from dope_model.commands.info import add_info
+from dope_model.commands.label import add_label
+from dope_model.commands.train import add_train
 
-__all__ = ["add_detect", "add_info"]
+ALL = (add_detect, add_info, add_backbone, add_label, add_train)

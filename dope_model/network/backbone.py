@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
-from torchvision.models import resnet50
+from torchvision.models import mobilenet_v2, resnet50
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 
@@ -17,7 +17,7 @@ class Backbone:
 
     Attributes:
         features: image (B, 3, H, W) to feature map (B, channels, H / stride, W / stride).
-        roi_features: pooled RoIs (R, channels, 7, 7) to (R, roi_channels, h, w).
+        roi_features: pooled RoIs (R, channels, 7, 7) to (R, roi_channels, 4, 4).
     """
 
     features: nn.Module
@@ -27,8 +27,15 @@ class Backbone:
     roi_channels: int
 
 
-def _resnet50(batch_norm_eps: float) -> Backbone:
+def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
+    """torchvision's ResNet-50; its blocks halve the map in the 3x3, the original in the first 1x1.
+
+    Weights fit both, and work best where they were trained.
+    """
     net = resnet50(weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=batch_norm_eps))
+    if stride_in_first:
+        for block in (net.layer2[0], net.layer3[0], net.layer4[0]):
+            block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
     before = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     return Backbone(
         features=nn.Sequential(OrderedDict((name, getattr(net, name)) for name in before)),
@@ -39,7 +46,19 @@ def _resnet50(batch_norm_eps: float) -> Backbone:
     )
 
 
-_BUILDERS = {"resnet50": _resnet50}
+def _mobilenet_v2(batch_norm_eps: float) -> Backbone:
+    """MobileNetV2, cut where its map is halved for the last time: for machines without a GPU."""
+    net = mobilenet_v2(norm_layer=partial(FrozenBatchNorm2d, eps=batch_norm_eps)).features
+    return Backbone(
+        features=net[:14], roi_features=net[14:], stride=16, channels=96, roi_channels=1280
+    )
+
+
+_BUILDERS = {
+    "resnet50": _resnet50,
+    "resnet50_original": partial(_resnet50, stride_in_first=True),
+    "mobilenet_v2": _mobilenet_v2,
+}
 
 
 def build_backbone(name: str, batch_norm_eps: float) -> Backbone:

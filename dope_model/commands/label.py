@@ -1,0 +1,90 @@
+"""`label`: teachers' labels for pictures, to train on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dope_model.commands.detect import find_pictures, read_rgb
+from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.drawing import draw_people
+from dope_model.poses import PartDetections
+from dope_model.postprocess.assembly import assemble
+
+
+def add_label(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to a parser."""
+    parser = subparsers.add_parser(
+        "label",
+        help=__doc__,
+        description=__doc__ + " Started again with the same folder, it goes on where it was.",
+    )
+    parser.add_argument("images", type=Path, help="a folder of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for labels.npz")
+    parser.add_argument("--experts", default="thorough", choices=["thorough"])
+    parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--limit", type=int, help="label only the first so many")
+    parser.add_argument("--shuffle", type=int, metavar="SEED", help="in a random order")
+    parser.add_argument("--sheet", type=int, default=24, help="random pictures on the sheet")
+    parser.set_defaults(run=run_label)
+
+
+def run_label(options: argparse.Namespace) -> int:
+    """Label, write labels.npz and draw sheet.png."""
+    from dope_model.datasets.teacher_labels import label_pictures
+
+    names = [path.name for path in find_pictures([options.images])]
+    if options.shuffle is not None:
+        order = np.random.default_rng(options.shuffle).permutation(len(names))
+        names = [names[i] for i in order]
+    path = label_pictures(
+        options.images, names[: options.limit], options.out, options.experts, options.workers
+    )
+    labels = LabelSet.load(path)
+    counts = {
+        part: sum(len(s.parts[part]) for s in labels if part in s.parts)
+        for part in ("body", "hand", "face")
+    }
+    print(f"{path}: {len(labels)} pictures, " + ", ".join(f"{n} {p}" for p, n in counts.items()))
+    if options.sheet:
+        sheet = label_sheet(labels, options.images, options.sheet)
+        cv2.imwrite(str(options.out / "sheet.png"), sheet[..., ::-1])
+        print(f"{options.out / 'sheet.png'}: {options.sheet} random pictures")
+    return 0
+
+
+def label_sheet(labels: LabelSet, folder: Path, count: int, seed: int = 0) -> np.ndarray:
+    """Random labelled pictures with labels and ignore regions (red: bodies) drawn, as one image."""
+    chosen = np.random.default_rng(seed).permutation(len(labels))[:count]
+    tiles = [_tile(labels.samples[i], folder) for i in sorted(chosen)]
+    columns = min(6, max(1, len(tiles)))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    return np.concatenate(rows)
+
+
+def _tile(sample: Sample, folder: Path, side: int = 320) -> np.ndarray:
+    rgb = read_rgb(folder / sample.file)
+    parts = {
+        name: PartDetections(
+            name, part.score, part.keypoints_2d, part.keypoints_3d, part.is_left, part.valid_2d
+        )
+        for name, part in sample.parts.items()
+    }
+    drawn = draw_people(rgb, assemble(parts, snap_wrists=False))
+    for name, color in (
+        ("hand", (230, 200, 40)),
+        ("face", (40, 200, 230)),
+        ("body", (230, 40, 40)),
+    ):
+        if name in sample.parts:
+            for x0, y0, x1, y1 in sample.parts[name].ignored.round().astype(int):
+                cv2.rectangle(drawn, (int(x0), int(y0)), (int(x1), int(y1)), color, 1)
+    scale = side / max(drawn.shape[:2])
+    small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    tile = np.full((side, side, 3), 255, np.uint8)
+    tile[: small.shape[0], : small.shape[1]] = small
+    return tile

@@ -1,0 +1,192 @@
+"""Random views of a labelled picture: flip, scale, shift, turn, perspective and colour.
+
+One homography maps the picture to the canvas; the labels follow it exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dope_model.datasets.labels import PartLabels, Sample
+from dope_model.training.instances import Instances, instance_boxes, instances_of
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly views differ; the defaults are those of training.
+
+    Attributes:
+        flip: probability of a mirror image.
+        scale: the picture's size on the canvas, relative to just fitting it, is drawn
+            log-uniformly from this range.
+        turn_deg: in-plane rotation, uniform within plus and minus this.
+        perspective: how far corners move, as a share of the picture's side (section 3.3: hands).
+        colour: strength of the change of brightness, contrast, saturation and hue, 0 to 1.
+        min_sizes: by part, px on the canvas: smaller instances become ignore regions.
+        min_visible: instances with a smaller share of their box on the canvas are ignored.
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.7, 1.6)
+    turn_deg: float = 10.0
+    perspective: float = 0.04
+    colour: float = 0.5
+    min_sizes: tuple[tuple[str, float], ...] = (("body", 24), ("hand", 14), ("face", 14))
+    min_visible: float = 0.35
+
+
+NO_AUGMENTATION = Augmentation(
+    flip=0, scale=(1, 1), turn_deg=0, perspective=0, colour=0, min_visible=0
+)
+
+
+@dataclass
+class View:
+    """A training image.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        instances: by part.
+        ignored: by part, (M, 4) boxes that are neither instances nor background.
+        complete: by part, whether everything on the canvas is an instance or ignored.
+    """
+
+    image: np.ndarray
+    instances: dict[str, Instances]
+    ignored: dict[str, np.ndarray]
+    complete: dict[str, bool]
+
+
+def random_view(
+    rgb: np.ndarray,
+    sample: Sample,
+    canvas: tuple[int, int],
+    settings: Augmentation,
+    random: np.random.Generator,
+) -> View:
+    """A random view of a labelled picture on a canvas of (width, height) px.
+
+    What is uncovered is filled with ImageNet's mean colour.
+    """
+    homography, flipped, turn = _random_homography(rgb, canvas, settings, random)
+    image = _warp(rgb, homography, canvas)
+    if settings.colour:
+        image = jitter_colours(image, settings.colour, random)
+    view = View(image, {}, {}, {})
+    for part, labels in sample.parts.items():
+        instances = _seen_through(labels, sample, homography, flipped, turn, canvas)
+        ignored = _warp_boxes(labels.ignored, homography, canvas)
+        keep = _large_and_visible(instances, canvas, settings)
+        view.instances[part] = instances.select(keep)
+        view.ignored[part] = np.concatenate([ignored, instances.boxes[~keep]])
+        view.complete[part] = labels.complete
+    return view
+
+
+def _random_homography(
+    rgb: np.ndarray, canvas: tuple[int, int], settings: Augmentation, random: np.random.Generator
+) -> tuple[np.ndarray, bool, float]:
+    """Matrix (3, 3) from picture to canvas, whether it mirrors, and its turn in radians."""
+    height, width = rgb.shape[:2]
+    flipped = bool(random.random() < settings.flip)
+    low, high = np.log(settings.scale)
+    fit = min(canvas[0] / width, canvas[1] / height)
+    scale = fit * np.exp(random.uniform(low, high))
+    turn = np.radians(random.uniform(-settings.turn_deg, settings.turn_deg))
+    # Where the picture is smaller than the canvas it moves inside it, else the canvas moves in it.
+    slack = np.array(canvas) - scale * np.array([width, height])
+    target = np.array(canvas) / 2 + random.uniform(-0.5, 0.5, 2) * slack
+    to_centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1.0]])
+    mirror = np.diag([-1.0 if flipped else 1.0, 1, 1])
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    similarity = np.array([[cos, -sin, target[0]], [sin, cos, target[1]], [0, 0, 1]])
+    tilt = np.eye(3)
+    if settings.perspective:
+        tilt[2, :2] = (
+            random.uniform(-1, 1, 2) * settings.perspective / np.array([width, height]) * 2
+        )
+    return similarity @ tilt @ mirror @ to_centre, flipped, float(turn)
+
+
+def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """`rgb` on the canvas, averaged over the picture's pixels where it shrinks."""
+    shrink = np.sqrt(abs(np.linalg.det(homography[:2, :2])))
+    if shrink < 0.6:
+        factor = min(1.0, 1.4 * shrink)
+        small = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        back = np.diag([rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0], 1])
+        homography, rgb = homography @ back, small
+    # OpenCV's integers are pixel centres, ours are pixel corners.
+    corner, centre = np.eye(3), np.eye(3)
+    corner[:2, 2], centre[:2, 2] = 0.5, -0.5
+    return cv2.warpPerspective(
+        rgb,
+        centre @ homography @ corner,
+        canvas,
+        flags=cv2.INTER_LINEAR,
+        borderValue=(124, 116, 104),
+    )
+
+
+def _apply(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (..., 2) through a homography."""
+    mapped = points @ homography[:, :2].T + homography[:, 2]
+    return mapped[..., :2] / mapped[..., 2:]
+
+
+def _warp_boxes(boxes: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Boxes (M, 4) around the mapped corners, cut at the canvas; those beside it are dropped."""
+    corners = _apply(homography, boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].astype(float))
+    mapped = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    mapped = np.clip(mapped, 0, [*canvas, *canvas])
+    return mapped[(mapped[:, 2:] > mapped[:, :2]).all(axis=1)]
+
+
+def _seen_through(
+    labels: PartLabels,
+    sample: Sample,
+    homography: np.ndarray,
+    flipped: bool,
+    turn: float,
+    canvas: tuple[int, int],
+) -> Instances:
+    """The instances of a part on the canvas, 2D mapped, 3D mirrored and turned in the plane."""
+    instances = instances_of(labels, sample.width, sample.height)
+    if flipped:  # the homography mirrors the places
+        instances = instances.with_sides_swapped()
+    instances.keypoints_2d = _apply(homography, instances.keypoints_2d.astype(float))
+    cos, sin = np.cos(turn), np.sin(turn)
+    rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    instances.keypoints_3d = instances.keypoints_3d @ rotation.T
+    instances.boxes = instance_boxes(instances.keypoints_2d, instances.valid_2d, *canvas)
+    return instances
+
+
+def _large_and_visible(
+    instances: Instances, canvas: tuple[int, int], settings: Augmentation
+) -> np.ndarray:
+    """(N,) which instances are large enough, and have enough of themselves on the canvas."""
+    size = instances.boxes[:, 2:] - instances.boxes[:, :2]
+    minimum = dict(settings.min_sizes)[instances.part]
+    large = (size.max(axis=1) >= minimum) & (size.min(axis=1) >= minimum / 4)
+    low = np.where(instances.valid_2d[..., None], instances.keypoints_2d, np.inf).min(axis=1)
+    high = np.where(instances.valid_2d[..., None], instances.keypoints_2d, -np.inf).max(axis=1)
+    whole = np.prod(np.maximum(high - low, 1e-6), axis=1)
+    frame = np.array(canvas)
+    inside = np.prod(np.clip(np.minimum(high, frame) - np.maximum(low, 0), 0, None), axis=1)
+    return large & (inside >= settings.min_visible * whole)
+
+
+def jitter_colours(rgb: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Random brightness, contrast, saturation and hue; uint8 in, uint8 out."""
+    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV).astype(np.float32)
+    hue, saturation = random.uniform(-18, 18) * strength, 1 + random.uniform(-0.5, 0.5) * strength
+    hsv[..., 0] = (hsv[..., 0] + hue) % 180
+    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
+    rgb = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
+    contrast = 1 + random.uniform(-0.5, 0.5) * strength
+    brightness = random.uniform(-50, 50) * strength
+    return np.clip((rgb - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)

@@ -1,0 +1,126 @@
+"""Labelled pictures as a stream of random views, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD
+from dope_model.training.anchor_poses import AnchorPoses
+from dope_model.training.augmentation import Augmentation, random_view
+from dope_model.training.targets import PartTargets, targets_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """One labels file with the folder of its pictures, gone through `repeat` times an epoch."""
+
+    labels: Path
+    images: Path
+    repeat: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """From "LABELS:IMAGES" or "LABELS:IMAGES:REPEAT".
+
+        Raises:
+            ValueError: the text has another form.
+        """
+        labels, _, rest = text.partition(":")
+        images, _, repeat = rest.partition(":")
+        if not labels or not images or (repeat and not repeat.isdigit()):
+            raise ValueError(f"{text!r} is not LABELS:IMAGES or LABELS:IMAGES:REPEAT")
+        return cls(Path(labels), Path(images), int(repeat or 1))
+
+
+@dataclass
+class Batch:
+    """B views: normalised images (B, 3, H, W) and, image by image, targets by part."""
+
+    images: Tensor
+    targets: list[dict[str, PartTargets]]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(
+            self.images.to(device, non_blocking=True),
+            [{name: t.to(device) for name, t in part.items()} for part in self.targets],
+        )
+
+
+class Views(Dataset):
+    """Random views of labelled pictures; item (epoch, index) is always the same view."""
+
+    def __init__(
+        self,
+        sources: list[Source],
+        anchors: dict[str, AnchorPoses],
+        canvas: tuple[int, int],
+        augmentation: Augmentation,
+        seed: int,
+        partial_is_background: bool = False,
+    ) -> None:
+        self.anchors, self.canvas, self.augmentation = anchors, canvas, augmentation
+        self.seed, self.partial_is_background = seed, partial_is_background
+        self.items: list[tuple[Path, Sample]] = []
+        for source in sources:
+            found = [(source.images / s.file, s) for s in LabelSet.load(source.labels)]
+            missing = [path for path, _ in found if not path.is_file()]
+            if missing:
+                raise FileNotFoundError(
+                    f"{len(missing)} of the {len(found)} pictures of {source.labels} are not in "
+                    f"{source.images}, such as {missing[0].name}"
+                )
+            self.items += found * source.repeat
+        if not self.items:
+            raise ValueError("no pictures to train on")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, dict[str, PartTargets]]:
+        epoch, index = key
+        path, sample = self.items[index]
+        bgr = cv2.imread(str(path))
+        if bgr is None:
+            raise ValueError(f"{path} is not a picture, or is damaged")
+        random = np.random.default_rng((self.seed, epoch, index))
+        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        view = random_view(rgb, sample, self.canvas, self.augmentation, random)
+        return view.image, targets_of(view, self.anchors, self.partial_is_background)
+
+
+class EpochBatches(Sampler):
+    """Batches of (epoch, index) keys in an order of each epoch's own, from any batch on.
+
+    Resuming at batch `first` of `epoch` gives what would have come next.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, epoch: int, first: int = 0) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.epoch, self.first = epoch, first
+
+    def __len__(self) -> int:
+        return max(1, self.count // self.batch_size) - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng((self.seed, self.epoch, 1)).permutation(self.count)
+        for k in range(self.first, self.first + len(self)):
+            members = order[k * self.batch_size : (k + 1) * self.batch_size]
+            yield [(self.epoch, int(index)) for index in members]
+
+
+def collate(items: list[tuple[np.ndarray, dict[str, PartTargets]]]) -> Batch:
+    """Views as one batch, colours normalised as the network wants them."""
+    images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
+    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    return Batch((images.float() / 255 - mean) / std, [targets for _, targets in items])

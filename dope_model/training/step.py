@@ -1,0 +1,176 @@
+"""One training step: proposals, the experts' boxes among them, and all losses (equation 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+
+from dope_model.network.dope import DopeNetwork
+from dope_model.training.data import Batch
+from dope_model.training.losses import (
+    classification_loss,
+    distillation_class_loss,
+    distillation_pose_loss,
+    regression_loss,
+)
+from dope_model.training.targets import PartTargets, match_boxes, sample_boxes
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """How boxes are drawn and losses weighed.
+
+    Attributes:
+        boxes_per_image: Fast R-CNN draws 512; on a CPU 64 do.
+        positive_share: at most this share of them lies on instances.
+        expert_boxes: at most so many positive boxes of each expert join them.
+        regression, distillation: weights of the terms; 1 is equation 2.
+    """
+
+    boxes_per_image: int = 256
+    positive_share: float = 0.5
+    expert_boxes: int = 32
+    regression: float = 1.0
+    distillation: float = 1.0
+
+
+@dataclass
+class ExpertBoxes:
+    """The positive boxes of one part expert in one image.
+
+    Attributes:
+        boxes: (P, 4) px.
+        scores: (P, C + 1) the expert's softmax.
+        deltas: (P, C, J, 5) the expert's offsets.
+        classes: (P,) true class, from 0.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    deltas: Tensor
+    classes: Tensor
+
+
+@torch.no_grad()
+def expert_boxes(expert: DopeNetwork, part: str, batch: Batch, count: int) -> list[ExpertBoxes]:
+    """Run a part expert on a batch and keep its positive boxes, image by image.
+
+    Positive are the boxes that overlap an instance of the (pseudo) ground truth.
+    """
+    shapes = [tuple(batch.images.shape[-2:])] * len(batch.images)
+    features = expert.features(batch.images)
+    proposals = expert.propose(batch.images, shapes, features)
+    kept, classes = [], []
+    for boxes, targets in zip(proposals, batch.targets, strict=True):
+        labels, _ = match_boxes(boxes, targets[part])
+        positive = (labels > 0).nonzero().flatten()[:count]
+        kept.append(boxes[positive])
+        classes.append(labels[positive] - 1)
+    output = expert.classify(features, kept)[part]
+    counts = [len(boxes) for boxes in kept]
+    scores = output.logits.softmax(dim=1).split(counts)
+    deltas = output.deltas.split(counts)
+    return [ExpertBoxes(*values) for values in zip(kept, scores, deltas, classes, strict=True)]
+
+
+def training_losses(
+    network: DopeNetwork,
+    batch: Batch,
+    settings: LossSettings,
+    experts: dict[str, DopeNetwork] | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """All terms of equation 2 for a batch, weighted; their sum is the loss.
+
+    Args:
+        network: in training mode.
+        experts: part experts in evaluation mode, by part, for the distillation terms.
+        generator: for drawing boxes, on the CPU.
+    """
+    shapes = [tuple(batch.images.shape[-2:])] * len(batch.images)
+    features = network.features(batch.images)
+    proposals, rpn_losses = network.rpn(
+        ImageList(batch.images, shapes), {"0": features}, [_rpn_target(t) for t in batch.targets]
+    )
+    sampled = [
+        sample_boxes(
+            boxes.detach(), targets, settings.boxes_per_image, settings.positive_share, generator
+        )
+        for boxes, targets in zip(proposals, batch.targets, strict=True)
+    ]
+    from_experts = {
+        part: expert_boxes(expert, part, batch, settings.expert_boxes)
+        for part, expert in (experts or {}).items()
+    }
+    boxes = [
+        torch.cat([own, *(found[i].boxes for found in from_experts.values())])
+        for i, own in enumerate(sampled)
+    ]
+    outputs = network.classify(features, boxes)
+    losses = {
+        "rpn/objectness": rpn_losses["loss_objectness"],
+        "rpn/boxes": rpn_losses["loss_rpn_box_reg"],
+    }
+    flat_boxes = torch.cat(boxes)
+    for part, output in outputs.items():
+        labels, poses, valid = _targets_of_boxes(boxes, [t[part] for t in batch.targets])
+        anchors = network.branches[part].anchor_poses
+        losses[f"{part}/class"] = classification_loss(output.logits, labels)
+        losses[f"{part}/pose"] = settings.regression * regression_loss(
+            output, anchors, flat_boxes, labels, poses, valid
+        )
+    for part, found in from_experts.items():
+        where = _rows_of_expert(part, sampled, from_experts)
+        output = outputs[part]
+        classes = torch.cat([f.classes for f in found])
+        losses[f"{part}/distilled class"] = settings.distillation * distillation_class_loss(
+            output.logits[where], torch.cat([f.scores for f in found])
+        )
+        losses[f"{part}/distilled pose"] = settings.distillation * distillation_pose_loss(
+            output.deltas[where], torch.cat([f.deltas for f in found]), classes
+        )
+    return losses
+
+
+def _rpn_target(targets: dict[str, PartTargets]) -> dict[str, Tensor]:
+    """Boxes of all parts' instances; nothing is asked on ignored ones."""
+    return {
+        "boxes": torch.cat([t.boxes for t in targets.values()]),
+        "ignored": torch.cat([t.ignored for t in targets.values()]),
+    }
+
+
+def _targets_of_boxes(
+    boxes: list[Tensor], targets: list[PartTargets]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels (R,), poses (R, J, 5) and validity (R, J, 2) of all images' boxes, end to end."""
+    all_labels, all_poses, all_valid = [], [], []
+    for image_boxes, target in zip(boxes, targets, strict=True):
+        labels, matched = match_boxes(image_boxes, target)
+        all_labels.append(labels)
+        if len(target.boxes):
+            all_poses.append(target.poses[matched])
+            all_valid.append(target.valid[matched])
+        else:
+            shape = (len(image_boxes), *target.poses.shape[1:2])
+            all_poses.append(target.poses.new_zeros(*shape, 5))
+            all_valid.append(target.valid.new_zeros(*shape, 2))
+    return torch.cat(all_labels), torch.cat(all_poses), torch.cat(all_valid)
+
+
+def _rows_of_expert(
+    part: str, sampled: list[Tensor], from_experts: dict[str, list[ExpertBoxes]]
+) -> Tensor:
+    """Rows of the outputs that belong to the boxes of `part`'s expert."""
+    rows, row = [], 0
+    for i, own in enumerate(sampled):
+        row += len(own)
+        for other, found in from_experts.items():
+            count = len(found[i].boxes)
+            if other == part:
+                rows.append(torch.arange(row, row + count))
+            row += count
+    return torch.cat(rows).to(sampled[0].device)

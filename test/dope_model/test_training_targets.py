@@ -1,0 +1,227 @@
+"""Views, anchor poses and targets: by hand, and by the symmetry of mirrored pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from labelled_pictures import face_labels, ring_landmarks  # noqa: E402
+
+from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility  # noqa: E402
+from dope_model.skeleton import FACE84  # noqa: E402
+from dope_model.training.anchor_poses import (  # noqa: E402
+    AnchorPoses,
+    fit_anchor_poses,
+    mirrored_pose,
+)
+from dope_model.training.augmentation import (  # noqa: E402
+    NO_AUGMENTATION,
+    Augmentation,
+    View,
+    random_view,
+)
+from dope_model.training.instances import instance_boxes, instances_of  # noqa: E402
+from dope_model.training.targets import (  # noqa: E402
+    BACKGROUND,
+    IGNORE,
+    PartTargets,
+    match_boxes,
+    sample_boxes,
+    targets_of,
+)
+
+
+def hand_labels(count: int, seed: int, left_share: float = 0.5) -> PartLabels:
+    """Hands of two very different shapes, each side the other's mirror image."""
+    random = np.random.default_rng(seed)
+    shapes = np.random.default_rng(7).normal(0, 0.05, (2, 21, 3))
+    left = random.random(count) < left_share
+    keypoints_3d = shapes[random.integers(0, 2, count)] + random.normal(0, 0.002, (count, 21, 3))
+    keypoints_3d[left, :, 0] *= -1
+    keypoints_2d = 100 + 500 * keypoints_3d[..., :2]
+    everything = np.ones((count, 21), bool)
+    return PartLabels(
+        "hand", keypoints_2d, keypoints_3d - keypoints_3d[:, :1], everything, everything,
+        np.full((count, 21), Visibility.VISIBLE), np.arange(count),
+        np.full((count, 3), np.nan), np.ones(count), left,
+    )  # fmt: skip
+
+
+def test_boxes_have_a_margin_and_stay_in_the_picture():
+    keypoints = np.array([[[10.0, 20], [50, 100], [900, 900]]])
+    valid = np.array([[True, True, False]])
+    assert instance_boxes(keypoints, valid, 200, 104).tolist() == [[6, 12, 54, 104]]
+    assert instance_boxes(keypoints, ~np.ones((1, 3), bool), 200, 104).tolist() == [[0, 0, 0, 0]]
+
+
+def test_anchor_poses_of_hands_are_the_two_shapes_and_their_mirror_images():
+    labels = hand_labels(200, seed=1)
+    anchors = fit_anchor_poses("hand", LabelSet([Sample("a", 200, 200, {"hand": labels})]), 2)
+    assert anchors.poses.shape == (4, 21, 5)
+    assert np.allclose(anchors.poses[2:], mirrored_pose("hand", anchors.poses[:2]))
+    shapes = np.random.default_rng(7).normal(0, 0.05, (2, 21, 3))
+    shapes -= shapes[:, :1]
+    found = anchors.poses[:2, :, 2:]
+    nearest = [min(np.abs(f - s).mean() for s in shapes) for f in found]
+    assert max(nearest) < 0.001
+    instances = instances_of(labels, 200, 200)
+    classes = anchors.classify(instances)
+    assert ((classes >= 2) == labels.is_left).all()
+    # A mirrored hand is of the mirrored class.
+    assert (anchors.classify(instances.mirrored(200)) == (classes + 2) % 4).all()
+
+
+def test_too_few_poses_are_refused():
+    few = LabelSet([Sample("a", 200, 200, {"hand": hand_labels(12, seed=1)})])
+    with pytest.raises(ValueError, match="12 poses with all 3D joints are too few for 5"):
+        fit_anchor_poses("hand", few, 5)
+
+
+def test_classes_come_from_2d_where_there_is_no_3d():
+    ring = ring_landmarks()
+    poses = np.zeros((2, 84, 5))
+    poses[0, :, :2] = 0.5 + ring / 2.4
+    poses[1, :, :2] = 0.5 + ring / 2.4 * [0.3, 1]
+    anchors = AnchorPoses("face", poses)
+    labels = face_labels(np.array([[50.0, 50]]), np.array([20.0]))
+    labels.valid_3d[:] = False
+    assert anchors.classify(instances_of(labels, 100, 100)).tolist() == [0]
+    labels.keypoints_2d[0, :, 0] = 50 + (labels.keypoints_2d[0, :, 0] - 50) * 0.3
+    instances = instances_of(labels, 100, 100)
+    instances.boxes = np.array([[26.0, 26, 74, 74]])
+    assert anchors.classify(instances).tolist() == [1]
+
+
+def ring_sample(side: int = 120) -> tuple[np.ndarray, Sample]:
+    labels = face_labels(
+        np.array([[40.0, 60.0]]), np.array([20.0]), np.array([[80.0, 10, 110, 40]])
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
+    return picture, Sample("a.png", side, side, {"face": labels})
+
+
+def test_a_plain_view_changes_nothing():
+    picture, sample = ring_sample()
+    view = random_view(picture, sample, (120, 120), NO_AUGMENTATION, np.random.default_rng(0))
+    assert np.abs(view.image.astype(int) - picture).max() <= 1
+    assert np.allclose(view.instances["face"].keypoints_2d, sample.parts["face"].keypoints_2d)
+    assert np.allclose(view.ignored["face"], [[80, 10, 110, 40]])
+
+
+def test_a_mirrored_view_is_the_view_of_the_mirrored_picture():
+    picture, sample = ring_sample()
+    settings = Augmentation(flip=1, scale=(1, 1), turn_deg=0, perspective=0, colour=0)
+    view = random_view(picture, sample, (120, 120), settings, np.random.default_rng(0))
+    assert np.abs(view.image.astype(int) - picture[:, ::-1]).max() <= 1
+    labels, swap = sample.parts["face"], list(FACE84.swap)
+    expected = labels.keypoints_2d[:, swap] * [-1, 1] + [120, 0]
+    assert np.allclose(view.instances["face"].keypoints_2d, expected, atol=1e-4)
+    expected_3d = labels.keypoints_3d[:, swap] * [-1, 1, 1]
+    assert np.allclose(view.instances["face"].keypoints_3d, expected_3d, atol=1e-6)
+    assert np.allclose(view.ignored["face"], [[10, 10, 40, 40]], atol=1e-4)
+
+
+def test_a_mirrored_left_hand_is_a_right_one():
+    labels = hand_labels(4, seed=2)
+    sample = Sample("a.png", 200, 200, {"hand": labels})
+    settings = Augmentation(flip=1, scale=(1, 1), turn_deg=0, perspective=0, colour=0)
+    black = np.zeros((200, 200, 3), np.uint8)
+    view = random_view(black, sample, (200, 200), settings, np.random.default_rng(0))
+    assert (view.instances["hand"].is_left == ~labels.is_left).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_labels_follow_the_picture(seed):
+    """White dots drawn at landmarks are white at the mapped landmarks of any view."""
+    labels = face_labels(np.array([[150.0, 150.0]]), np.array([80.0]))
+    picture = np.zeros((300, 300, 3), np.uint8)
+    marked = [1, 16, 30, 52, 64, 83]  # no two of them partners
+    for j in marked:
+        u, v = labels.keypoints_2d[0, j]
+        picture[int(v) - 4 : int(v) + 5, int(u) - 4 : int(u) + 5] = 255
+    settings = Augmentation(scale=(0.9, 1.2), perspective=0.1, turn_deg=25, colour=0)
+    sample = Sample("a", 300, 300, {"face": labels})
+    view = random_view(picture, sample, (280, 260), settings, np.random.default_rng(seed))
+    face = view.instances["face"]
+    # In a mirrored view the dot of a landmark has become its partner's.
+    first = face.keypoints_2d[0, marked[0]].astype(int)
+    is_mirrored = view.image[first[1], first[0], 0] < 200
+    checked = 0
+    for j in marked:
+        u, v = face.keypoints_2d[0, FACE84.swap[j] if is_mirrored else j].astype(int)
+        if 2 < u < 277 and 2 < v < 257:
+            assert view.image[v, u, 0] > 200
+            checked += 1
+    assert checked >= 4
+
+
+def test_small_and_cut_instances_are_ignored():
+    labels = face_labels(np.array([[60.0, 60.0], [118.0, 60.0]]), np.array([4.0, 30.0]))
+    sample = Sample("a", 120, 120, {"face": labels})
+    picture = np.zeros((120, 120, 3), np.uint8)
+    settings = Augmentation(
+        flip=0, scale=(1, 1), turn_deg=0, perspective=0, colour=0, min_visible=0.7
+    )
+    view = random_view(picture, sample, (120, 120), settings, np.random.default_rng(0))
+    assert len(view.instances["face"]) == 0
+    assert len(view.ignored["face"]) == 2
+
+
+def part_targets(complete=True, ignored=()) -> PartTargets:
+    return PartTargets(
+        boxes=torch.tensor([[10.0, 10, 50, 50]]),
+        classes=torch.tensor([3]),
+        poses=torch.zeros(1, 84, 5),
+        valid=torch.ones(1, 84, 2, dtype=torch.bool),
+        ignored=torch.tensor(ignored, dtype=torch.float32).reshape(-1, 4),
+        complete=complete,
+    )
+
+
+BOXES = torch.tensor(
+    [
+        [10.0, 10, 50, 50],  # the instance
+        [10.0, 10, 50, 70],  # IoU 2/3
+        [10.0, 10, 50, 95],  # IoU 0.47
+        [200.0, 200, 240, 240],  # nothing there
+        [100.0, 100, 120, 120],  # in the ignore region
+    ]
+)
+
+
+def test_boxes_are_labelled_by_overlap():
+    labels, matched = match_boxes(BOXES, part_targets(ignored=[[90, 90, 190, 190]]))
+    assert labels.tolist() == [3, 3, BACKGROUND, BACKGROUND, IGNORE]
+    assert matched[:2].tolist() == [0, 0]
+
+
+def test_an_instance_on_an_ignore_region_stays_one():
+    labels, _ = match_boxes(BOXES, part_targets(ignored=[[0, 0, 60, 60]]))
+    assert labels[0] == 3
+
+
+def test_what_is_not_annotated_asks_nothing():
+    labels, _ = match_boxes(BOXES, part_targets(complete=False))
+    assert labels.tolist() == [3, 3, IGNORE, IGNORE, IGNORE]
+
+
+def test_partial_ground_truth_is_background_only_for_the_baseline():
+    view = View(np.zeros((9, 9, 3), np.uint8), {}, {}, {"face": False})
+    anchors = {"face": AnchorPoses("face", np.zeros((2, 84, 5)))}
+    assert not targets_of(view, anchors)["face"].complete
+    assert targets_of(view, anchors, partial_is_background=True)["face"].complete
+
+
+def test_boxes_are_drawn_from_positives_and_background():
+    random = torch.Generator().manual_seed(0)
+    corner = torch.rand(500, 2, generator=random) * 150 + 120
+    far = torch.cat([corner, corner + 20], dim=1)
+    near = torch.tensor([[10.0, 10, 50, 50]]) + torch.rand(60, 4, generator=random)
+    targets = {"face": part_targets()}
+    drawn = sample_boxes(torch.cat([far, near]), targets, 64, 0.25, random)
+    labels, _ = match_boxes(drawn, targets["face"])
+    assert len(drawn) == 64
+    assert (labels == 3).sum() == 16
+    few = sample_boxes(far, targets, 64, 0.25, random)
+    assert (match_boxes(few, targets["face"])[0] == 3).sum() == 1, "the instance's own box"
