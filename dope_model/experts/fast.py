@@ -1,0 +1,228 @@
+"""The `fast` experts: for live use, with the models that the mediapipe package brings.
+
+Faces first: they are found in every size. Bodies are proposed by the whole picture and below each
+face that it missed, looked at plainly and mirrored, and kept when both looks agree: MediaPipe's
+own scores are high on much that is no body. Hands come from palms and from the bodies' wrists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dope_model.experts.bodies import (
+    MINIMUM_JOINTS,
+    Body,
+    body_detections,
+    head_box,
+    mean_pose,
+    pose_agreement,
+    steady_joints,
+    wrist_views,
+)
+from dope_model.experts.faces import Face, face_detections, look_at_faces, trusted_faces
+from dope_model.experts.hands import (
+    Hand,
+    hand_detections,
+    look_at_hand,
+    nearest_wrist,
+    trusted_hands,
+)
+from dope_model.experts.joints import body_from_pose
+from dope_model.experts.landmarks import (
+    FaceLandmarker,
+    HandLandmarker,
+    Pose,
+    body_regions,
+    hand_regions,
+    pose_full,
+)
+from dope_model.experts.regions import Picture, Region, tiles
+from dope_model.experts.similarity import distinct
+from dope_model.experts.ssd import (
+    SsdDetections,
+    body_detector,
+    box_ious,
+    face_detector,
+    non_maximum_suppression,
+    palm_detector,
+)
+from dope_model.poses import PartDetections
+
+# The two looks are at slightly different regions and differ more than two at the same one would.
+_STEADY = 0.08
+
+
+class FastExperts:
+    """Body, hand and face experts of a whole picture."""
+
+    def __init__(self, threads: int = 2) -> None:
+        self._find_faces = face_detector(threads)
+        self._find_bodies = body_detector(threads)
+        self._find_palms = palm_detector(threads)
+        self._face = FaceLandmarker(threads)
+        self._pose = pose_full(threads)
+        self._hand = HandLandmarker(threads)
+
+    def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
+        """Detections of "body", "hand" and "face" in `rgb` (H, W, 3) uint8."""
+        picture = Picture(rgb)
+        faces = self._faces_on_tiles(picture)
+        bodies = self._bodies(picture, faces)
+        for body in bodies:
+            if not any(face.is_on(body.head_centre) for face in faces):
+                found = self._find_faces(picture, head_box(body, 3.0), 0.4)
+                faces += look_at_faces(picture, self._face, found)
+        faces = trusted_faces(faces, [body.head_centre for body in bodies])
+        return {
+            "body": body_detections(bodies, picture),
+            "hand": hand_detections(self._hands(picture, bodies), picture),
+            "face": face_detections(faces, picture),
+        }
+
+    def _faces_on_tiles(self, picture: Picture) -> list[Face]:
+        boxes = np.concatenate([tiles(picture.width, picture.height, n) for n in (1, 2)])
+        found = self._find_faces.on_tiles(picture, boxes, 0.4)
+        found = found.select(non_maximum_suppression(found.scores, found.boxes, 0.4))
+        return look_at_faces(picture, self._face, found)
+
+    def _bodies(self, picture: Picture, faces: list[Face]) -> list[Body]:
+        poses: list[Pose] = []
+        for region in self._body_regions(picture, faces):
+            pose = self._pose(picture, region)
+            if pose.score > 0.5:
+                poses.append(pose)
+        poses.sort(key=lambda pose: -pose.quality)
+
+        bodies = []
+        for pose in one_pose_each(poses):
+            mirrored = self._pose(picture, pose.next_region, mirrored=True)
+            has_face = any(
+                face.score >= 0.5 and face.is_on(pose.points[:11].mean(axis=0)) for face in faces
+            )
+            reproduced = pose_agreement(pose, mirrored)
+            # A second witness, its face, makes up for looks that agree less.
+            if mirrored.score > 0.5 and reproduced >= (0.6 if has_face else 0.75):
+                body = body_of(pose, mirrored, reproduced)
+                if body.trusted.sum() >= MINIMUM_JOINTS:
+                    bodies.append(body)
+        bodies.sort(key=lambda body: -body.score)
+        kept = one_pose_each([body.pose for body in bodies], limit=0.5)
+        bodies = [body for body in bodies if any(body.pose is pose for pose in kept)]
+        return without_bodies_inside(bodies, faces)
+
+    def _body_regions(self, picture: Picture, faces: list[Face]) -> list[Region]:
+        """Where bodies may be: in the whole picture, and below faces that have none there."""
+        found = self._find_bodies(picture, picture.box, 0.3)
+        regions = body_regions(found)
+        for face in faces:
+            # The detector's boxes of bodies are boxes of their heads.
+            if face.score < 0.5 or hits(found, face):
+                continue
+            for box in boxes_below(face):
+                below = self._find_bodies(picture, box, 0.3)
+                regions += body_regions(below)
+                if hits(below, face):
+                    break
+            else:
+                x, y = (face.detector_box[:2] + face.detector_box[2:]) / 2
+                height = float(max(face.detector_box[2:] - face.detector_box[:2]))
+                regions.append(Region(float(x), float(y + 3.3 * height), 12.5 * height))
+        different: list[Region] = []
+        for region in regions:
+            if not any(region.is_close_to(other) for other in different):
+                different.append(region)
+        return different
+
+    def _hands(self, picture: Picture, bodies: list[Body]) -> list[Hand]:
+        found = self._look_at_palms(picture, picture.box, [])
+        wrists = [view for body in bodies for view in wrist_views(body.pose)]
+        for view in wrists:
+            if view.visibility < 0.3 or not picture.contains(view.wrist):
+                continue
+            if any(nearest_wrist(hand, [view]) for hand in found):
+                continue
+            hands = self._look_at_palms(picture, view.search_box(1.1), found)
+            if not any(nearest_wrist(hand, [view]) for hand in hands):
+                hands += self._look_at_hands(picture, [view.direct], [0.0], found + hands)
+            found += hands
+        return trusted_hands(found, wrists)
+
+    def _look_at_palms(self, picture: Picture, box: np.ndarray, known: list[Hand]) -> list[Hand]:
+        palms = self._find_palms(picture, box, 0.3)
+        return self._look_at_hands(picture, hand_regions(palms), palms.scores, known)
+
+    def _look_at_hands(
+        self,
+        picture: Picture,
+        regions: list[Region],
+        palm_scores: Sequence[float],
+        known: list[Hand],
+    ) -> list[Hand]:
+        hands: list[Hand] = []
+        for region, score in zip(regions, palm_scores, strict=True):
+            hand = look_at_hand(
+                picture,
+                self._hand,
+                region,
+                float(score),
+                give_up_below=0.5,
+                known=known + hands,
+            )
+            hands += [hand] if hand is not None else []
+        return hands
+
+
+def boxes_below(face: Face) -> list[np.ndarray]:
+    """Two places (x0 y0 x1 y1 px) in which to search for the body of a face: wide and close."""
+    x, y = (face.detector_box[:2] + face.detector_box[2:]) / 2
+    height = max(face.detector_box[2:] - face.detector_box[:2])
+    return [
+        np.array([x - side * height, y - up * height, x + side * height, y + down * height])
+        for side, up, down in ((4.0, 1.5, 6.5), (2.2, 1.0, 3.4))
+    ]
+
+
+def hits(bodies: SsdDetections, face: Face) -> bool:
+    """Whether a detected body has this face."""
+    return bool((box_ious(bodies.boxes, face.detector_box[None]) > 0.15).any())
+
+
+def one_pose_each(poses: list[Pose], limit: float = 0.6) -> list[Pose]:
+    """Of poses sorted best first, the best one of every person."""
+    if not poses:
+        return []
+    points, scores = (np.stack(values) for values in zip(*(p.compared for p in poses), strict=True))
+    groups = distinct(points, scores, np.arange(len(poses)), limit)
+    return [poses[group[0]] for group in groups]
+
+
+def body_of(plain: Pose, mirrored: Pose, reproduced: float) -> Body:
+    """The body on which two looks agree by `reproduced`, 0..1."""
+    pose = mean_pose(plain, mirrored)
+    return Body(
+        pose.score * reproduced,
+        pose,
+        body_from_pose(pose.points),
+        body_from_pose(pose.world),
+        steady_joints(plain, mirrored, _STEADY),
+    )
+
+
+def without_bodies_inside(bodies: list[Body], faces: list[Face]) -> list[Body]:
+    """Without those that lie in a larger body's box and have no face: parts taken for persons."""
+    kept: list[Body] = []
+    for body in sorted(bodies, key=lambda body: -float(body.box[3] - body.box[1])):
+        box = body.box
+        area = max(float((box[2:] - box[:2]).prod()), 1)
+        has_face = any(face.score > 0.5 and face.is_on(body.head_centre) for face in faces)
+        inside = False
+        for other in kept:
+            shared = np.minimum(box[2:], other.box[2:]) - np.maximum(box[:2], other.box[:2])
+            much = float(np.clip(shared, 0, None).prod()) > 0.7 * area
+            smaller = box[3] - box[1] < 0.75 * (other.box[3] - other.box[1])
+            inside = inside or bool(much and smaller)
+        if has_face or not inside:
+            kept.append(body)
+    return kept
