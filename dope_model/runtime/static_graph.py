@@ -1,0 +1,302 @@
+"""The whole detector as one graph of fixed shapes: uint8 image in, one small tensor out.
+
+Everything between is inside: resizing, normalising, backbone, proposals with their non-maximum
+suppression, RoI features, branches, and the choice of the best candidates of each part. Nothing in
+it depends on the data but the values, so that it can be exported, captured and built ahead of time.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import roi_align
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from dope_model.network.config import NetworkConfig
+from dope_model.network.dope import PAD_TO, ROI_SAMPLING, ROI_SIZE, DopeNetwork, resized_shape
+from dope_model.network.heads import poses_from_deltas
+from dope_model.postprocess.candidates import Candidates
+
+# Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
+# another. Network boxes have chains of about 8; the output says if it was not enough.
+NMS_ROUNDS = 24
+# Above so many RoIs the matrix form's intermediate grows too large.
+MATRIX_POOLING_ROIS = 100
+# score, class, box
+_HEAD_VALUES = 6
+# Values before the candidates: whether the suppression came to an end.
+_FLAGS = 1
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """Where the candidates of each part lie in the output tensor.
+
+    Attributes:
+        rows: by part, (candidates, joints), in the order of the tensor.
+    """
+
+    rows: tuple[tuple[str, int, int], ...]
+
+    @classmethod
+    def of(cls, config: NetworkConfig, proposals: int, candidates: int) -> PackedLayout:
+        """The layout for at most `candidates` of each part."""
+        return cls(
+            tuple(
+                (name, min(candidates, proposals * part.anchor_poses), part.joints)
+                for name, part in config.parts.items()
+            )
+        )
+
+    @property
+    def size(self) -> int:
+        """Length of the tensor."""
+        return _FLAGS + sum(count * (_HEAD_VALUES + 5 * joints) for _, count, joints in self.rows)
+
+    def unpack(self, packed: np.ndarray, min_scores: dict[str, float]) -> dict[str, Candidates]:
+        """Candidates by part from the output tensor (size,), those below `min_scores` left out.
+
+        Raises:
+            ValueError: the tensor is of another length.
+        """
+        if packed.shape != (self.size,):
+            raise ValueError(f"the output has shape {packed.shape}, not ({self.size},)")
+        found, start = {}, _FLAGS
+        for part, count, joints in self.rows:
+            width = _HEAD_VALUES + 5 * joints
+            rows = packed[start : start + count * width].reshape(count, width)
+            start += count * width
+            rows = rows[(rows[:, 0] >= min_scores[part]) & (rows[:, 0] > 0)]
+            found[part] = Candidates(
+                part,
+                rows[:, 1].astype(np.int64),
+                rows[:, 0],
+                rows[:, 2:6],
+                rows[:, 6 : 6 + 2 * joints].reshape(-1, joints, 2),
+                rows[:, 6 + 2 * joints :].reshape(-1, joints, 3),
+            )
+        return found
+
+    @staticmethod
+    def converged(packed: np.ndarray) -> bool:
+        """Whether the suppression came to an end, so that its result is exact."""
+        return bool(packed[0] > 0.5)
+
+
+class StaticDope(nn.Module):
+    """A network for images of one size.
+
+    Args:
+        network: in evaluation mode; it is copied.
+        height, width: of the images, px.
+        candidates: how many of each part leave the device.
+        pooling: "op" (torchvision's RoIAlign), "matrix" or "grid" (the same maths in matrix
+            products, or in grid sampling), or None: "matrix" for few RoIs, else "grid".
+    """
+
+    def __init__(
+        self,
+        network: DopeNetwork,
+        height: int,
+        width: int,
+        candidates: int = 256,
+        pooling: str | None = None,
+    ) -> None:
+        super().__init__()
+        network = fold_batch_norms(copy.deepcopy(network).eval())
+        self.network = network
+        self.image_size = (height, width)
+        self.shape = resized_shape(height, width, network.mode)
+        self.padding = tuple(-side % PAD_TO for side in self.shape)
+        padded = [side + extra for side, extra in zip(self.shape, self.padding, strict=True)]
+        images = torch.zeros(1, 3, *padded)
+        grid = [side // network.stride for side in padded]
+        (anchors,) = network.rpn.anchor_generator(
+            ImageList(images, [self.shape]), [torch.zeros(1, 1, *grid)]
+        )
+        self.register_buffer("anchors", anchors)
+        # A small image has fewer boxes than proposals are asked for.
+        self.proposals = min(network.mode.proposals, len(anchors), network.rpn.pre_nms_top_n())
+        self.layout = PackedLayout.of(network.config, self.proposals, candidates)
+        self.pooling = pooling or ("matrix" if self.proposals <= MATRIX_POOLING_ROIS else "grid")
+        scale = [width / self.shape[1], height / self.shape[0]]
+        self.register_buffer("scale", torch.tensor(scale * 2))
+
+    @torch.inference_mode()
+    def forward(self, image: Tensor) -> Tensor:
+        """An RGB image (H, W, 3) uint8 to the packed candidates (`layout.size`,) float32."""
+        network = self.network
+        features = network.features(self.prepare(image))
+        boxes, real, converged = self.propose(features)
+        pooled = self.pool(features, boxes)
+        pooled = network.roi_features(pooled.to(network.dtype)).mean(dim=(2, 3))
+        packed = [converged.reshape(1)]
+        for name, count, _ in self.layout.rows:
+            packed.append(self.best_candidates(name, pooled, boxes, real, count).reshape(-1))
+        return torch.cat(packed)
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """As `DopeNetwork.prepare`."""
+        network = self.network
+        planes = image.float().permute(2, 0, 1)[None]
+        resized = F.interpolate(planes, self.shape, mode="bilinear", align_corners=False)
+        normalised = (resized / 255 - network.mean.float()) / network.std.float()
+        return F.pad(normalised, (0, self.padding[1], 0, self.padding[0])).to(network.dtype)
+
+    def propose(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (K, 4) in px of the network's input, which of them are real (K,), and a flag."""
+        rpn = self.network.rpn
+        (logits,), (deltas,) = rpn.head([features])
+        logits = logits.permute(0, 2, 3, 1).reshape(-1)
+        deltas = deltas.permute(0, 2, 3, 1).reshape(-1, 4)
+        count = min(rpn.pre_nms_top_n(), logits.shape[0])
+        _, best = logits.topk(count)
+        boxes = decode_boxes(deltas[best], self.anchors[best], self.shape)
+        size = boxes[:, 2:] - boxes[:, :2]
+        valid = (size >= rpn.min_size).all(dim=1)
+        keep, converged = suppress(boxes, valid, rpn.nms_thresh, NMS_ROUNDS)
+        # The first K kept ones: a key that is larger for kept boxes, and for better ones.
+        order = torch.arange(count, 0, -1, dtype=boxes.dtype, device=boxes.device)
+        key, chosen = (keep * count + order).topk(self.proposals)
+        real = (key > count).to(boxes.dtype)
+        return boxes[chosen] * real[:, None], real, converged
+
+    def pool(self, features: Tensor, boxes: Tensor) -> Tensor:
+        """RoIAlign in float32: (K, channels, 7, 7)."""
+        scale = 1 / self.network.stride
+        features = features.float()
+        if self.pooling == "op":
+            return roi_align(features, [boxes], ROI_SIZE, scale, ROI_SAMPLING, aligned=False)
+        pool = pool_by_matrices if self.pooling == "matrix" else pool_by_grid
+        return pool(features, boxes * scale)
+
+    def best_candidates(
+        self, name: str, pooled: Tensor, boxes: Tensor, real: Tensor, count: int
+    ) -> Tensor:
+        """Rows (count, 6 + 5 J): score, class, box, 2D, 3D, best first, px of the image."""
+        branches = self.network.branches[name]
+        output = branches(pooled)
+        classes = branches.part.anchor_poses
+        scores = output.logits.softmax(dim=1)[:, 1:] * real[:, None]
+        score, index = scores.reshape(-1).topk(count)
+        roi = torch.div(index, classes, rounding_mode="floor")
+        pose_class = index - roi * classes
+        scaled = boxes[roi] * self.scale
+        deltas = output.deltas.reshape(-1, *output.deltas.shape[2:])[index]
+        poses_2d, poses_3d = poses_from_deltas(scaled, branches.anchor_poses[pose_class], deltas)
+        head = [score[:, None], pose_class[:, None].to(score.dtype), scaled]
+        return torch.cat([*head, poses_2d.flatten(1), poses_3d.flatten(1)], dim=1)
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Put every frozen batch norm into the convolution before it; changes `network` itself."""
+    for module in list(network.modules()):
+        previous: nn.Module | None = None
+        for name, child in list(module.named_children()):
+            if isinstance(child, FrozenBatchNorm2d) and isinstance(previous, nn.Conv2d):
+                weight, bias = fuse_conv_bn_weights(
+                    previous.weight, previous.bias, child.running_mean, child.running_var,
+                    child.eps, child.weight, child.bias,
+                )  # fmt: skip
+                previous.weight, previous.bias = weight, bias
+                setattr(module, name, nn.Identity())
+            previous = child
+    return network
+
+
+def decode_boxes(deltas: Tensor, anchors: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Boxes (N, 4) of Faster R-CNN's deltas (N, 4) to anchors (N, 4), cut at the image."""
+    largest = float(np.log(1000.0 / 16))  # torchvision's bound on growth
+    size = anchors[:, 2:] - anchors[:, :2]
+    centre = anchors[:, :2] + 0.5 * size + deltas[:, :2] * size
+    half = 0.5 * size * deltas[:, 2:].clamp(max=largest).exp()
+    low, high = centre - half, centre + half
+    x0, x1 = (side[:, 0].clamp(0, shape[1]) for side in (low, high))
+    y0, y1 = (side[:, 1].clamp(0, shape[0]) for side in (low, high))
+    return torch.stack([x0, y0, x1, y1], dim=1)
+
+
+def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple[Tensor, Tensor]:
+    """Greedy non-maximum suppression of boxes (N, 4), best first, without a data-dependent shape.
+
+    A box stays if no better box that stays overlaps it: a fixed point, reached from below in as
+    many rounds as the longest chain of boxes that suppress one another.
+
+    Returns:
+        Which boxes stay (N,) as 0 and 1, and 1 if the fixed point was reached, else 0.
+    """
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    overlap = (high - low).clamp(min=0)
+    overlap = overlap[..., 0] * overlap[..., 1]
+    iou = overlap / (area[:, None] + area[None] - overlap)
+    better = torch.tril((iou > max_iou).to(boxes.dtype), -1)
+    allowed = valid.to(boxes.dtype)[:, None]
+    keep = before = allowed
+    for _ in range(rounds):
+        before = keep
+        keep = allowed * (torch.mm(better, keep) < 0.5).to(boxes.dtype)
+    converged = ((keep - before).abs().sum() < 0.5).to(boxes.dtype)
+    return keep[:, 0], converged
+
+
+def _sampling_points(low: Tensor, high: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where RoIAlign samples along one axis: (K, 14) in cells, and 0 for those outside the map."""
+    length = (high - low).clamp(min=1.0)
+    steps = ROI_SIZE * ROI_SAMPLING
+    t = (torch.arange(steps, device=low.device, dtype=low.dtype) + 0.5) / steps
+    points = low[:, None] + t[None] * length[:, None]
+    inside = ((points >= -1) & (points <= size)).to(low.dtype)
+    return points.clamp(0, size - 1), inside
+
+
+def pool_by_matrices(features: Tensor, boxes: Tensor) -> Tensor:
+    """RoIAlign (7 x 7, 4 samples, not aligned) as two matrix products.
+
+    Bilinear interpolation is separable: along each axis a bin is a weighted sum of cells.
+
+    Args:
+        features: (1, C, H, W); boxes: (K, 4) in cells.
+    """
+    channels, height, width = features.shape[1:]
+
+    def weights(low: Tensor, high: Tensor, size: int) -> Tensor:
+        points, inside = _sampling_points(low, high, size)
+        cells = torch.arange(size, device=points.device, dtype=points.dtype)
+        hat = (1 - (points[..., None] - cells).abs()).clamp(min=0) * inside[..., None]
+        return hat.reshape(-1, ROI_SIZE, ROI_SAMPLING, size).mean(dim=2)
+
+    along_y = weights(boxes[:, 1], boxes[:, 3], height)
+    along_x = weights(boxes[:, 0], boxes[:, 2], width)
+    count = boxes.shape[0]
+    columns = features[0].permute(2, 1, 0).reshape(width, height * channels)
+    rows = torch.mm(along_x.reshape(count * ROI_SIZE, width), columns)
+    rows = rows.reshape(count, ROI_SIZE, height, channels)
+    pooled = torch.matmul(along_y[:, None], rows)  # (K, x, y, C)
+    return pooled.permute(0, 3, 2, 1)
+
+
+def pool_by_grid(features: Tensor, boxes: Tensor) -> Tensor:
+    """The same as `pool_by_matrices` by grid sampling: less memory for many RoIs."""
+    channels, height, width = features.shape[1:]
+    x, x_inside = _sampling_points(boxes[:, 0], boxes[:, 2], width)
+    y, y_inside = _sampling_points(boxes[:, 1], boxes[:, 3], height)
+    count, steps = x.shape
+    x, y = x * (2.0 / (width - 1)) - 1, y * (2.0 / (height - 1)) - 1
+    shape = (count, steps, steps)
+    grid = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], dim=-1)
+    sampled = F.grid_sample(
+        features, grid.reshape(1, count * steps, steps, 2), mode="bilinear",
+        padding_mode="border", align_corners=True,
+    )  # fmt: skip
+    inside = (y_inside[:, :, None] * x_inside[:, None]).reshape(1, 1, count * steps, steps)
+    pooled = F.avg_pool2d(sampled * inside, ROI_SAMPLING)
+    return pooled.reshape(channels, count, ROI_SIZE, ROI_SIZE).permute(1, 0, 2, 3)
