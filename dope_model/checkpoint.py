@@ -54,6 +54,13 @@ class Checkpoint:
             classes = part.anchor_poses // 2 if name == "hand" else part.anchor_poses
             self.integration.setdefault(name, IntegrationSettings(K=classes))
 
+    def min_candidate_scores(self) -> dict[str, float]:
+        """By part, the least score of a candidate that the post-processing looks at."""
+        return {
+            name: self.integration[name].min_candidate_score(part.anchor_poses)
+            for name, part in self.config.parts.items()
+        }
+
     def build(self, mode: Mode | None = None) -> DopeNetwork:
         """The network with these weights, on the CPU in float32, in evaluation mode.
 

@@ -34,7 +34,11 @@ class WholeBodyDetector:
 
     @classmethod
     def load(
-        cls, model: str = DEFAULT_MODEL, device: str = "auto", mode: str = "realtime"
+        cls,
+        model: str = DEFAULT_MODEL,
+        device: str = "auto",
+        mode: str = "realtime",
+        engine: str = "auto",
     ) -> WholeBodyDetector:
         """Load a model by name or file.
 
@@ -44,10 +48,11 @@ class WholeBodyDetector:
             device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
             mode: "realtime" (400 px, 50 proposals, FP16) or "paper" (800 px, 1000 proposals), for
                 networks.
+            engine: "auto", "torch" or "openvino", for networks; see `dope_model.runtime`.
 
         Raises:
             FileNotFoundError: there is no such weights file.
-            ValueError: an unknown mode, device or preset, or a file that is not a model.
+            ValueError: an unknown mode, engine, device or preset, or a file that is not a model.
             ImportError: a package that the model needs is missing; the text has the command that
                 brings it.
         """
@@ -60,7 +65,7 @@ class WholeBodyDetector:
             return cls(load_experts(preset), f"part experts ({preset})")
         try:
             from dope_model.checkpoint import load_checkpoint
-            from dope_model.runtime.torch_engine import TorchEngine
+            from dope_model.runtime import load_engine
         except ImportError as error:
             raise ImportError(
                 f"the network needs PyTorch, torchvision and safetensors ({error}): "
@@ -69,15 +74,15 @@ class WholeBodyDetector:
         from dope_model.postprocess.integration import integrate
 
         checkpoint = load_checkpoint(model)
-        engine = TorchEngine(checkpoint, chosen_mode, device)
+        run = load_engine(engine, checkpoint, chosen_mode, device)
 
         def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
             return {
                 part: integrate(candidates, checkpoint.integration[part])
-                for part, candidates in engine(rgb).items()
+                for part, candidates in run(rgb).items()
             }
 
-        return cls(find_parts, f"{model} ({engine.description})")
+        return cls(find_parts, f"{model} ({run.description})")
 
     def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
         """The people in an RGB image (H, W, 3) uint8, best first.

@@ -106,9 +106,9 @@ class PartDetections:
         )
 
     def pose(self, i: int) -> PartPose:
-        """Detection `i`, its 3D moved so that the root is the origin."""
+        """Detection `i`, its score at most 1, its 3D moved so that the root is the origin."""
         return PartPose(
-            float(self.scores[i]),
+            min(float(self.scores[i]), 1.0),
             self.keypoints_2d[i],
             self.skeleton.centred(self.keypoints_3d[i]),
             self.trusted[i],

@@ -2,8 +2,9 @@
 
 from dope_model.commands.backbone import add_backbone
 from dope_model.commands.detect import add_detect
+from dope_model.commands.export import add_export
 from dope_model.commands.info import add_info
 from dope_model.commands.label import add_label
 from dope_model.commands.train import add_train
 
-ALL = (add_detect, add_info, add_backbone, add_label, add_train)
+ALL = (add_detect, add_info, add_backbone, add_label, add_train, add_export)

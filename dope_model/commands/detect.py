@@ -15,9 +15,9 @@ from tqdm import tqdm
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import side_by_side
 from dope_model.network.config import MODES
+from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
 from dope_model.poses import PART_SLOTS, WholeBody
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from dope_model.runtime import ENGINES
 
 
 def add_detect(subparsers: argparse._SubParsersAction) -> None:
@@ -30,6 +30,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="realtime", choices=list(MODES))
+    parser.add_argument("--engine", default="auto", choices=list(ENGINES))
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
     parser.set_defaults(run=run_detect)
 
@@ -37,7 +38,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
 def run_detect(options: argparse.Namespace) -> int:
     """Detect people in all pictures; 1 if any picture could not be read."""
     pictures = list(find_pictures(options.images))
-    detector = WholeBodyDetector.load(options.model, options.device, options.mode)
+    detector = WholeBodyDetector.load(options.model, options.device, options.mode, options.engine)
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(pictures)} pictures, {detector.description}")
     found = dict.fromkeys(("people", *PART_SLOTS), 0)
@@ -72,29 +73,16 @@ def find_pictures(paths: list[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_dir():
-            pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+            pictures = pictures_in(path)
             if not pictures:
                 raise FileNotFoundError(
-                    f"no pictures in {path}; looked for {', '.join(IMAGE_ENDINGS)}"
+                    f"no pictures in {path}; looked for {', '.join(PICTURE_SUFFIXES)}"
                 )
             yield from pictures
         elif path.exists():
             yield path
         else:
             raise FileNotFoundError(f"no file or folder {path}")
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: the file is not a picture that OpenCV can read.
-    """
-    data = np.fromfile(path, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if bgr is None:
-        raise ValueError(f"{path} is not a picture, or is damaged")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def picture_record(path: Path, rgb: np.ndarray, people: list[WholeBody]) -> dict:

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dope_model.commands.detect import find_pictures, read_rgb
+from dope_model.commands.detect import find_pictures
 from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.drawing import draw_people
+from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
+from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 
 PICTURES_PER_PIECE = 25
@@ -119,10 +120,10 @@ def _label_piece(piece: _Piece) -> None:
     experts = _experts(piece.preset)
     samples = []
     for name in piece.names:
-        bgr = cv2.imread(str(piece.folder / name))
-        if bgr is None:
+        try:
+            rgb = read_rgb(piece.folder / name)
+        except ValueError:
             continue  # not a picture: it has no labels
-        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         height, width = rgb.shape[:2]
         found, ignored = experts.detect_with_ignored(rgb)
         parts = {

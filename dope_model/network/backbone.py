@@ -10,19 +10,21 @@ from torch import nn
 from torchvision.models import mobilenet_v2, resnet50
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+# Of every backbone's feature map: the anchors and the export count on it.
+STRIDE = 16
+
 
 @dataclass
 class Backbone:
     """A network cut in two where the proposals come in.
 
     Attributes:
-        features: image (B, 3, H, W) to feature map (B, channels, H / stride, W / stride).
+        features: image (B, 3, H, W) to feature map (B, channels, H / 16, W / 16).
         roi_features: pooled RoIs (R, channels, 7, 7) to (R, roi_channels, 4, 4).
     """
 
     features: nn.Module
     roi_features: nn.Module
-    stride: int
     channels: int
     roi_channels: int
 
@@ -40,7 +42,6 @@ def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
     return Backbone(
         features=nn.Sequential(OrderedDict((name, getattr(net, name)) for name in before)),
         roi_features=nn.Sequential(OrderedDict(layer4=net.layer4)),
-        stride=16,
         channels=1024,
         roi_channels=2048,
     )
@@ -49,9 +50,7 @@ def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
 def _mobilenet_v2(batch_norm_eps: float) -> Backbone:
     """MobileNetV2, cut where its map is halved for the last time: for machines without a GPU."""
     net = mobilenet_v2(norm_layer=partial(FrozenBatchNorm2d, eps=batch_norm_eps)).features
-    return Backbone(
-        features=net[:14], roi_features=net[14:], stride=16, channels=96, roi_channels=1280
-    )
+    return Backbone(features=net[:14], roi_features=net[14:], channels=96, roi_channels=1280)
 
 
 _BUILDERS = {

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 
-from dope_model.network.backbone import build_backbone
+from dope_model.network.backbone import STRIDE, build_backbone
 from dope_model.network.config import MODES, Mode, NetworkConfig
 from dope_model.network.heads import PartBranches, PartOutput, poses_from_deltas
 from dope_model.network.proposals import build_proposal_network
@@ -66,7 +66,6 @@ class DopeNetwork(nn.Module):
         self.config = config
         self.mode = mode
         backbone = build_backbone(config.backbone, config.batch_norm_eps)
-        self.stride = backbone.stride
         self.backbone = backbone.features
         self.rpn = build_proposal_network(config, backbone.channels, mode.proposals)
         self.roi_features = backbone.roi_features
@@ -93,7 +92,7 @@ class DopeNetwork(nn.Module):
         return F.pad(normalised, (0, right, 0, bottom)).to(self.dtype), shape
 
     def features(self, images: Tensor) -> Tensor:
-        """Network input (B, 3, H, W) to feature map (B, channels, H / stride, W / stride)."""
+        """Network input (B, 3, H, W) to feature map (B, channels, H / 16, W / 16)."""
         return self.backbone(images)
 
     def propose(
@@ -106,7 +105,7 @@ class DopeNetwork(nn.Module):
         """Outputs of all branches for the boxes of all images, one after the other."""
         # Pooling in float32: FP16 sampling points would be off by up to a quarter of a cell.
         pooled = roi_align(
-            features.float(), boxes, ROI_SIZE, 1 / self.stride, ROI_SAMPLING, aligned=False
+            features.float(), boxes, ROI_SIZE, 1 / STRIDE, ROI_SAMPLING, aligned=False
         )
         pooled = self.roi_features(pooled.to(features.dtype)).mean(dim=(2, 3))
         return {name: branches(pooled) for name, branches in self.branches.items()}

@@ -19,7 +19,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from dope_model.network.config import NetworkConfig
+from dope_model.network.backbone import STRIDE
+from dope_model.network.config import Mode, NetworkConfig
 from dope_model.network.dope import PAD_TO, ROI_SAMPLING, ROI_SIZE, DopeNetwork, resized_shape
 from dope_model.network.heads import poses_from_deltas
 from dope_model.postprocess.candidates import Candidates
@@ -54,6 +55,13 @@ class PackedLayout:
                 for name, part in config.parts.items()
             )
         )
+
+    @classmethod
+    def for_images(
+        cls, config: NetworkConfig, mode: Mode, height: int, width: int, candidates: int
+    ) -> PackedLayout:
+        """The layout for images of one size, at most `candidates` of each part."""
+        return cls.of(config, proposal_count(config, mode, height, width), candidates)
 
     @property
     def size(self) -> int:
@@ -90,6 +98,19 @@ class PackedLayout:
         return bool(packed[0] > 0.5)
 
 
+def padded_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
+    """Height and width of the network's input for images of that size."""
+    shape = resized_shape(height, width, mode)
+    return shape[0] + -shape[0] % PAD_TO, shape[1] + -shape[1] % PAD_TO
+
+
+def proposal_count(config: NetworkConfig, mode: Mode, height: int, width: int) -> int:
+    """Proposals of an image of that size: a small one has fewer boxes than are asked for."""
+    cells = [side // STRIDE for side in padded_shape(height, width, mode)]
+    anchors = cells[0] * cells[1] * len(config.anchor_sizes) * len(config.anchor_ratios)
+    return min(mode.proposals, anchors, config.pre_nms_proposals)
+
+
 class StaticDope(nn.Module):
     """A network for images of one size.
 
@@ -114,16 +135,15 @@ class StaticDope(nn.Module):
         self.network = network
         self.image_size = (height, width)
         self.shape = resized_shape(height, width, network.mode)
-        self.padding = tuple(-side % PAD_TO for side in self.shape)
-        padded = [side + extra for side, extra in zip(self.shape, self.padding, strict=True)]
+        padded = padded_shape(height, width, network.mode)
+        self.padding = tuple(p - s for p, s in zip(padded, self.shape, strict=True))
         images = torch.zeros(1, 3, *padded)
-        grid = [side // network.stride for side in padded]
+        grid = [side // STRIDE for side in padded]
         (anchors,) = network.rpn.anchor_generator(
             ImageList(images, [self.shape]), [torch.zeros(1, 1, *grid)]
         )
         self.register_buffer("anchors", anchors)
-        # A small image has fewer boxes than proposals are asked for.
-        self.proposals = min(network.mode.proposals, len(anchors), network.rpn.pre_nms_top_n())
+        self.proposals = proposal_count(network.config, network.mode, height, width)
         self.layout = PackedLayout.of(network.config, self.proposals, candidates)
         self.pooling = pooling or ("matrix" if self.proposals <= MATRIX_POOLING_ROIS else "grid")
         scale = [width / self.shape[1], height / self.shape[0]]
@@ -170,7 +190,7 @@ class StaticDope(nn.Module):
 
     def pool(self, features: Tensor, boxes: Tensor) -> Tensor:
         """RoIAlign in float32: (K, channels, 7, 7)."""
-        scale = 1 / self.network.stride
+        scale = 1 / STRIDE
         features = features.float()
         if self.pooling == "op":
             return roi_align(features, [boxes], ROI_SIZE, scale, ROI_SAMPLING, aligned=False)

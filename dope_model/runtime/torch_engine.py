@@ -41,11 +41,7 @@ class TorchEngine:
         self.half = mode.half and self.device.type == "cuda"
         network = checkpoint.build(mode)
         self.network = (network.half() if self.half else network).to(self.device)
-        self.min_scores = {
-            name: settings.min_candidate_score(checkpoint.config.parts[name].anchor_poses)
-            for name, settings in checkpoint.integration.items()
-            if name in checkpoint.config.parts
-        }
+        self.min_scores = checkpoint.min_candidate_scores()
 
     @property
     def description(self) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD
+from dope_model.pictures import read_rgb
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation, random_view
 from dope_model.training.targets import PartTargets, targets_of
@@ -89,12 +89,8 @@ class Views(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, dict[str, PartTargets]]:
         epoch, index = key
         path, sample = self.items[index]
-        bgr = cv2.imread(str(path))
-        if bgr is None:
-            raise ValueError(f"{path} is not a picture, or is damaged")
         random = np.random.default_rng((self.seed, epoch, index))
-        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-        view = random_view(rgb, sample, self.canvas, self.augmentation, random)
+        view = random_view(read_rgb(path), sample, self.canvas, self.augmentation, random)
         return view.image, targets_of(view, self.anchors, self.partial_is_background)
 
 

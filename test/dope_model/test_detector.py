@@ -42,7 +42,7 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
     from dope_model.postprocess.candidates import Candidates
     from dope_model.postprocess.integration import integrate
 
-    detector = WholeBodyDetector.load(str(weights), device="cpu")
+    detector = WholeBodyDetector.load(str(weights), device="cpu", engine="torch")
     people = detector(picture)
     assert "float32 on cpu" in detector.description
 
