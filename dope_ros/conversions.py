@@ -1,0 +1,183 @@
+"""Between ROS messages and arrays: images to RGB and back, people to messages and back."""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from geometry_msgs.msg import Point
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dope_model.poses import PART_SLOTS, PartPose, WholeBody
+from dope_msgs.msg import PartPose as PartPoseMessage
+from dope_msgs.msg import WholeBodyPose, WholeBodyPoseArray
+
+_BAYER = tuple(f"bayer_{pattern}" for pattern in ("rggb", "bggr", "gbrg", "grbg"))
+
+# Bytes per channel and channels of the encodings that say what their values mean.
+_LAYOUT = (
+    {"mono8": (1, 1), "rgb8": (1, 3), "bgr8": (1, 3), "rgba8": (1, 4), "bgra8": (1, 4)}
+    | {"mono16": (2, 1), "rgb16": (2, 3), "bgr16": (2, 3), "rgba16": (2, 4), "bgra16": (2, 4)}
+    | {f"{pattern}8": (1, 1) for pattern in _BAYER}
+    | {f"{pattern}16": (2, 1) for pattern in _BAYER}
+    | {"yuv422": (1, 2), "yuv422_yuy2": (1, 2)}
+)
+
+# Newer names, as those that every version of the libraries knows.
+_OLDER_NAME = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2", "8UC1": "mono8"}
+
+
+class BadImageError(ValueError):
+    """An image message that cannot be read; the text says why."""
+
+
+def _color_converter() -> tuple[str, Callable[[Image, str], np.ndarray]]:
+    """The library that turns encodings into colours: its name, and f(message, encoding)."""
+    try:
+        from cv_bridge import CvBridge
+
+        # The compiled half; it is missing or broken where it was built for another NumPy.
+        from cv_bridge.boost.cv_bridge_boost import cvtColor2  # noqa: F401
+
+        return "cv_bridge", CvBridge().imgmsg_to_cv2
+    except (ImportError, AttributeError):
+        from rosbags.image import message_to_cvimage
+
+        return "rosbags-image", message_to_cvimage
+
+
+COLOR_LIBRARY, _to_color = _color_converter()
+
+
+def image_to_rgb(message: Image) -> np.ndarray:
+    """The image as (H, W, 3) uint8 RGB; shares the message's memory where it is rgb8 already.
+
+    16-bit images are scaled to 8 bit. The colours come from cv_bridge where ROS provides it and
+    from rosbags-image otherwise; layout, row padding and byte order are checked and undone here,
+    because the two differ in that.
+
+    Raises:
+        BadImageError: the image is empty or truncated, its encoding is not known, or its sizes
+            contradict each other.
+    """
+    encoding = _OLDER_NAME.get(message.encoding, message.encoding)
+    if encoding not in _LAYOUT:
+        raise BadImageError(
+            f"encoding {message.encoding!r} is not known; known are "
+            + ", ".join(sorted({*_LAYOUT, *_OLDER_NAME}))
+        )
+    height, width, step, size = message.height, message.width, message.step, len(message.data)
+    if height == 0 or width == 0:
+        raise BadImageError(f"the image is empty: {width} x {height} pixels")
+    depth, channels = _LAYOUT[encoding]
+    row = width * depth * channels
+    if step < row:
+        raise BadImageError(
+            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}"
+        )
+    if size != height * step:
+        trouble = "truncated" if size < height * step else "too long"
+        raise BadImageError(
+            f"the image is {trouble}: there are {size} bytes of data, but {height} rows of {step} "
+            f"bytes are {height * step}"
+        )
+    if encoding.startswith("yuv422") and width % 2:
+        raise BadImageError(f"an image in {message.encoding} is {width} pixels wide, which is odd")
+    if encoding.startswith("bayer") and min(width, height) < 2:
+        raise BadImageError(
+            f"a {message.encoding} image of {width} x {height} pixels has no colour"
+        )
+
+    data = message.data
+    swapped = depth == 2 and bool(message.is_bigendian) != (sys.byteorder == "big")
+    if step != row or swapped:
+        rows = np.frombuffer(data, np.uint8).reshape(height, step)[:, :row]
+        if swapped:
+            rows = np.ascontiguousarray(rows).view(np.uint16).byteswap()
+        data = array("B")
+        data.frombytes(np.ascontiguousarray(rows).tobytes())
+    if encoding == "rgb8":
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    plain = Image(
+        height=height, width=width, encoding=encoding, step=row, is_bigendian=sys.byteorder == "big"
+    )
+    plain.data = data
+    try:
+        image = _to_color(plain, "rgb8" if depth == 1 else "rgb16")
+    except Exception as error:  # the libraries raise many kinds
+        raise BadImageError(
+            f"{COLOR_LIBRARY} cannot convert {message.encoding}: {error}"
+        ) from error
+    if depth == 2:
+        # By one rule for both libraries, of which one rounds and the other truncates.
+        image = cv2.convertScaleAbs(image, alpha=255 / 65535)
+    return image
+
+
+def rgb_to_image(rgb: np.ndarray, header: Header) -> Image:
+    """An rgb8 message of (H, W, 3) uint8 with `header`."""
+    height, width, _ = rgb.shape
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    # An array.array is taken as it is; an ndarray or bytes would be checked value by value.
+    data = array("B")
+    data.frombytes(memoryview(np.ascontiguousarray(rgb, np.uint8)).cast("B"))
+    message.data = data
+    return message
+
+
+def _floats(values: np.ndarray) -> array:
+    # Likewise for float32[], and 14 times faster than a list.
+    return array("f", np.ascontiguousarray(values, np.float32).tobytes())
+
+
+def _part_to_message(pose: PartPose | None) -> PartPoseMessage:
+    message = PartPoseMessage(root=Point(x=math.nan, y=math.nan, z=math.nan))
+    if pose is not None:
+        message.score = float(pose.score)
+        message.keypoints_2d = _floats(pose.keypoints_2d)
+        message.keypoints_3d = _floats(pose.keypoints_3d)
+    return message
+
+
+def people_to_message(
+    people: Sequence[WholeBody], header: Header, width: int, height: int
+) -> WholeBodyPoseArray:
+    """The message for `people` found in an image of `width` x `height` px with `header`."""
+    return WholeBodyPoseArray(
+        header=header,
+        image_width=width,
+        image_height=height,
+        people=[
+            WholeBodyPose(
+                track_id=person.track_id,
+                score=float(person.score),
+                **{slot: _part_to_message(getattr(person, slot)) for slot in PART_SLOTS},
+            )
+            for person in people
+        ],
+    )
+
+
+def _part_from_message(message: PartPoseMessage) -> PartPose | None:
+    if not message.keypoints_2d:
+        return None
+    keypoints_2d = np.array(message.keypoints_2d, np.float32).reshape(-1, 2)
+    keypoints_3d = np.array(message.keypoints_3d, np.float32).reshape(-1, 3)
+    return PartPose(message.score, keypoints_2d, keypoints_3d, np.ones(len(keypoints_2d), bool))
+
+
+def message_to_people(message: WholeBodyPoseArray) -> list[WholeBody]:
+    """The people of a message. Messages do not say which joints are trusted: all are, here."""
+    return [
+        WholeBody(
+            **{slot: _part_from_message(getattr(person, slot)) for slot in PART_SLOTS},
+            track_id=person.track_id,
+        )
+        for person in message.people
+    ]

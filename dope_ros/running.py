@@ -1,0 +1,34 @@
+"""Starting and ending a node's process, the same way for all of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+
+
+def run_node(
+    name: str, make_node: Callable[[], Node], cannot_start: tuple[type[Exception], ...]
+) -> None:
+    """Make a node and spin it until it is told to stop.
+
+    An error of the kinds `cannot_start` is logged as one line and ends the process with exit
+    code 1; any other is a bug and shows its traceback.
+    """
+    rclpy.init()
+    try:
+        rclpy.spin(make_node())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except cannot_start as error:
+        rclpy.logging.get_logger(name).fatal(f"cannot start: {error}")
+        sys.exit(1)
+    except Exception:
+        # Told to stop in the middle of a callback: what it then publishes fails.
+        if rclpy.ok():
+            raise
+    finally:
+        rclpy.try_shutdown()

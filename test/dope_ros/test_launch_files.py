@@ -1,0 +1,111 @@
+"""The launch files, run for real where ROS 2's launch is installed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dope_msgs.msg import WholeBodyPoseArray
+
+try:
+    import launch_ros.actions
+    from launch.actions import DeclareLaunchArgument
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+except ImportError as error:
+    pytest.skip(f"ROS 2's launch is not installed: {error}", allow_module_level=True)
+
+LAUNCH = Path(__file__).parents[2] / "launch"
+
+# What `ros2 launch FILE NAME:=VALUE ...` does; ros2cli need not be there.
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+file, *words = sys.argv[1:]
+included = IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(file),
+    launch_arguments=[tuple(word.split(":=", 1)) for word in words],
+)
+service = LaunchService()
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture
+def launched(tmp_path):
+    """launched(file, *arguments): the running launch, and a function that gives its output."""
+    running = []
+    log = tmp_path / "launch.log"
+
+    def launch(name: str, *arguments: str):
+        with log.open("w") as stream:
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", RUN, str(LAUNCH / name), *arguments],
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+        return running[-1], lambda: log.read_text(errors="replace")
+
+    yield launch
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+@pytest.mark.parametrize("name", ["dope.launch.py", "demo.launch.py"])
+def test_every_argument_has_a_description_and_a_default(name):
+    description = get_launch_description_from_python_launch_file(str(LAUNCH / name))
+    declared = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
+    assert declared
+    assert all(argument.description and argument.default_value for argument in declared)
+    assert any(isinstance(e, launch_ros.actions.Node) for e in description.entities)
+
+
+@pytest.mark.slow
+def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("/**:\n  ros__parameters:\n    min_score: 0.625\n")
+    _, output = launched(
+        "dope.launch.py", "image:=/front/image_raw", "namespace:=people", f"config:={config}"
+    )
+    from rcl_interfaces.srv import GetParameters
+
+    def subscribed() -> bool:
+        nodes = graph.node.get_node_names_and_namespaces()
+        if ("dope_node", "/people") not in nodes:
+            return False
+        topics = graph.node.get_subscriber_names_and_types_by_node("dope_node", "/people")
+        return "/front/image_raw" in dict(topics)
+
+    assert graph.spin_until(subscribed, 60), output()
+    (publisher,) = graph.node.get_publishers_info_by_topic("/people/poses")
+    assert publisher.topic_type == "dope_msgs/msg/WholeBodyPoseArray"
+    client = graph.node.create_client(GetParameters, "/people/dope_node/get_parameters")
+    assert client.wait_for_service(20)
+    answer = client.call_async(GetParameters.Request(names=["min_score", "model"]))
+    assert graph.spin_until(answer.done, 20)
+    min_score, model = answer.result().values
+    assert min_score.double_value == 0.625
+    assert model.string_value == "experts"
+
+
+@pytest.mark.slow
+def test_the_model_argument_wins_over_the_config_and_stays_text(launched):
+    process, output = launched("dope.launch.py", "model:=1.0")
+    process.wait(60)
+    assert "parameters 'model' '1.0'" in output()
+
+
+@pytest.mark.slow
+def test_the_demo_launch_gives_poses_on_dope_poses(graph, launched):
+    poses, _ = graph.listen(WholeBodyPoseArray, "/dope/poses")
+    _, output = launched("demo.launch.py")
+    assert graph.spin_until(lambda: any(message.people for message in poses), 90), output()
+    assert poses[0].header.frame_id == "camera_optical_frame"

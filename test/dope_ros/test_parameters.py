@@ -1,0 +1,107 @@
+"""Parameters: declared with meaning and range, checked by name."""
+
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.parameter import Parameter
+
+from dope_ros import parameters
+from dope_ros.parameters import ParameterError, Setting, declare
+
+ROOT = Path(__file__).parents[2]
+ALL = (parameters.DOPE_NODE, parameters.DEMO_CAMERA, parameters.RECORDER)
+
+
+@pytest.fixture
+def node_with(ros):
+    """node_with(name=value, ...): a node that was started with these parameters."""
+    made = []
+
+    def make(**given):
+        made.append(
+            rclpy.create_node(
+                "parameters",
+                automatically_declare_parameters_from_overrides=True,
+                parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+            )
+        )
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.destroy_node()
+
+
+SETTINGS = (
+    Setting("level", 0.5, "a level", minimum=0.0, maximum=1.0),
+    Setting("count", 3, "a count", minimum=1, maximum=10),
+    Setting("colour", "red", "a colour", choices=("red", "blue")),
+    Setting("on", True, "a switch"),
+)
+
+
+def test_defaults_and_given_values(node_with):
+    values = declare(node_with(count=7, colour="blue"), SETTINGS)
+    assert vars(values) == {"level": 0.5, "count": 7, "colour": "blue", "on": True}
+
+
+def test_an_integer_is_taken_for_a_real_number(node_with):
+    node = node_with(level=1)
+    assert declare(node, SETTINGS).level == 1.0
+    assert node.get_parameter("level").type_ == Parameter.Type.DOUBLE
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"level": 1.01}, "'level' is 1.01, but must be at most 1.0"),
+        ({"level": -0.1}, "'level' is -0.1, but must be at least 0.0"),
+        ({"level": float("nan")}, "'level' is nan"),
+        ({"level": "high"}, "'level' is 'high', but must be of type float"),
+        ({"level": True}, "'level' is True"),
+        ({"count": 2.0}, "'count' is 2.0, but must be of type int"),
+        ({"count": 0}, "'count' is 0"),
+        ({"count": [1]}, "'count'"),
+        ({"colour": "green"}, "'colour' is 'green', but must be one of 'red', 'blue'"),
+        ({"on": 1}, "'on' is 1, but must be of type bool"),
+        ({"colour": "red", "size": 3}, "unknown parameter 'size'; known are level, count"),
+        ({"b": 1, "a": 2}, "unknown parameter 'a', 'b'"),
+    ],
+)
+def test_what_is_wrong_is_named(node_with, given, text):
+    with pytest.raises(ParameterError) as error:
+        declare(node_with(**given), SETTINGS)
+    assert text in str(error.value)
+
+
+def test_descriptions_and_ranges_can_be_asked_for(node_with):
+    node = node_with(count=4)
+    declare(node, SETTINGS)
+    level = node.describe_parameter("level")
+    assert level.description == "a level"
+    assert level.read_only
+    assert level.floating_point_range[0].from_value == 0.0
+    assert level.floating_point_range[0].to_value == 1.0
+    assert node.describe_parameter("count").integer_range[0].to_value == 10
+    assert "blue" in node.describe_parameter("colour").additional_constraints
+
+
+def test_a_change_at_run_time_is_refused_and_not_half_done(node_with):
+    node = node_with()
+    declare(node, SETTINGS)
+    (result,) = node.set_parameters([Parameter("level", value=0.7)])
+    assert not result.successful
+    assert node.get_parameter("level").value == 0.5
+
+
+def test_every_default_keeps_its_own_range():
+    for setting in (setting for settings in ALL for setting in settings):
+        assert setting.check(setting.default) == setting.default
+        assert setting.description.endswith(".")
+
+
+def test_the_config_file_lists_every_parameter_with_its_default():
+    config = yaml.safe_load((ROOT / "config" / "dope.yaml").read_text())
+    assert config == {"/**": {"ros__parameters": {s.name: s.default for s in parameters.DOPE_NODE}}}

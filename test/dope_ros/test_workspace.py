@@ -1,0 +1,217 @@
+"""The packages in a colcon workspace and for pip, and the scripts that set a machine up."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+needs_colcon = pytest.mark.skipif(not shutil.which("colcon"), reason="there is no colcon")
+
+
+def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Path:
+    """A workspace with what is in the repository in src/dope_ros."""
+    shutil.copytree(
+        ROOT,
+        tmp_path / "src" / "dope_ros",
+        ignore=lambda folder, names: [
+            name
+            for name in names
+            if name == "__pycache__"
+            or (Path(folder) == ROOT and (name.startswith(".") or name in ("build", "out")))
+        ],
+    )
+    return tmp_path
+
+
+@needs_colcon
+def test_colcon_takes_the_repository_for_one_ament_cmake_package():
+    listed = run("colcon", "list", "--base-paths", ROOT)
+    assert listed.stdout.split() == ["dope_ros", str(ROOT), "(ros.ament_cmake)"], listed.stderr
+
+
+@needs_colcon
+@pytest.mark.slow
+def test_a_plain_colcon_build_installs_everything(workspace):
+    arguments = ["--cmake-args", f"-DPython3_EXECUTABLE={sys.executable}"]
+    built = run("colcon", "build", *arguments, cwd=workspace, timeout=600)
+    assert built.returncode == 0, built.stdout + built.stderr
+    prefix = workspace / "install" / "dope_ros"
+    for path in (
+        "lib/dope_ros/dope_node",
+        "lib/dope_ros/demo_camera",
+        "lib/dope_ros/recorder",
+        "share/dope_ros/package.xml",
+        "share/dope_ros/launch/dope.launch.py",
+        "share/dope_ros/launch/demo.launch.py",
+        "share/dope_ros/config/dope.yaml",
+        "share/dope_ros/config/dope.rviz",
+        "share/dope_msgs/msg/WholeBodyPoseArray.msg",
+    ):
+        assert (prefix / path).exists(), path
+    # In a shell that sourced it, the node gets as far as its parameters.
+    node = run(
+        "bash",
+        "-c",
+        'source install/setup.bash && exec "$0" install/dope_ros/lib/dope_ros/dope_node '
+        "--ros-args -p wrong:=1",
+        sys.executable,
+        cwd=workspace,
+    )
+    assert node.returncode == 1
+    assert "unknown parameter 'wrong'" in node.stderr
+
+
+@pytest.mark.slow
+def test_pip_installs_the_model_alone(workspace):
+    source = workspace / "src" / "dope_ros"
+    built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", workspace, source)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = workspace.glob("dope_model-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
+        assert not any(name.endswith("entry_points.txt") for name in names)
+    assert folders == {"dope_model"}
+    data = [path for path in (ROOT / "dope_model").rglob("*.json") if "." not in path.parent.name]
+    assert all(str(path.relative_to(ROOT)) in names for path in data)
+
+
+def test_the_packages_agree_on_version_and_licence():
+    package, messages = (
+        ElementTree.parse(ROOT / path).getroot()
+        for path in ("package.xml", "dope_msgs/package.xml")
+    )
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    for tag in ("version", "license"):
+        assert package.findtext(tag) == messages.findtext(tag)
+        assert f'"{package.findtext(tag)}"' in pyproject
+    # colcon would look for a package dope_msgs, which the root itself builds.
+    assert "dope_msgs" not in {element.text for element in package if "depend" in element.tag}
+
+
+def test_patching_the_wheels_names_this_python_and_is_done_once(tmp_path):
+    prefix = tmp_path / "share" / "std_msgs" / "cmake"
+    prefix.mkdir(parents=True)
+    exported = prefix / "export.cmake"
+    exported.write_text(
+        '"/opt/python/cp310-cp310/include/python3.10;'
+        '/opt/python/cp310-cp310/lib/python3.10/site-packages/numpy/_core/include;/usr/include"'
+    )
+    command = (sys.executable, ROOT / "setup" / "patch_wheels.py", tmp_path)
+    assert "pointed 1 " in run(*command).stdout
+    paths = sysconfig.get_paths()
+    expected = f'"{paths["include"]};{paths["purelib"]}/numpy/_core/include;/usr/include"'
+    assert exported.read_text() == expected
+    assert "pointed 0 " in run(*command).stdout
+    assert exported.read_text() == expected
+
+
+@pytest.fixture
+def bare_machine(tmp_path):
+    """bare_machine(*tools): a PATH that has only the shell's usual commands and these."""
+    usual = ("sh", "dirname", "uname", "grep", "cat", "echo")
+
+    def make(*tools: str, **scripts: str) -> dict[str, str]:
+        folder = tmp_path / "bin"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for tool in (*usual, *tools):
+            (folder / tool).symlink_to(shutil.which(tool))
+        for name, text in scripts.items():
+            (folder / name).write_text(f"#!{shutil.which('sh')}\n{text}\n")
+            (folder / name).chmod(0o755)
+        kept = {k: v for k, v in os.environ.items() if k not in ("ROS_DISTRO", "PYTHON")}
+        return kept | {"PATH": str(folder)}
+
+    return make
+
+
+def check_machine(environment: dict[str, str]) -> subprocess.CompletedProcess:
+    return run(shutil.which("sh"), ROOT / "setup" / "check_machine.sh", env=environment)
+
+
+# The real interpreter, but as Debian gives it without its -venv and -dev packages.
+INCOMPLETE = f"""
+case "$*" in
+    *ensurepip*|*Python.h*) exit 1 ;;
+esac
+exec {sys.executable} "$@"
+"""
+TOO_NEW = "exit 1"
+
+
+def test_all_that_is_missing_is_said_at_once_with_one_apt_line(bare_machine):
+    checked = check_machine(bare_machine("make", python3=INCOMPLETE))
+    version = f"python3.{sys.version_info.minor}"
+    assert checked.returncode == 1
+    assert checked.stdout == ""
+    apt = [line.strip() for line in checked.stderr.splitlines() if "apt-get" in line]
+    assert apt == [f"sudo apt-get install -y {version}-venv {version}-dev g++"]
+    for reason in ("ensurepip", "Python.h", "g++, which compiles"):
+        assert reason in checked.stderr
+
+
+def test_a_path_with_spaces_is_refused_before_anything_is_built(bare_machine, tmp_path):
+    clone = tmp_path / "my clone"
+    shutil.copytree(ROOT / "setup", clone / "setup")
+    environment = bare_machine("make", "g++", python3=f'exec {sys.executable} "$@"')
+    checked = run(shutil.which("sh"), clone / "setup" / "check_machine.sh", env=environment)
+    assert checked.returncode == 1
+    assert "path without spaces" in checked.stderr
+
+
+def test_a_complete_machine_gets_its_python(bare_machine):
+    checked = check_machine(bare_machine("make", "g++", python3=f'exec {sys.executable} "$@"'))
+    assert (checked.returncode, checked.stdout) == (0, "python3\n"), checked.stderr
+    assert checked.stderr == ""
+
+
+def test_another_python_is_found_where_python3_is_too_new(bare_machine):
+    scripts = {"python3": TOO_NEW, "python3.11": f'exec {sys.executable} "$@"'}
+    checked = check_machine(bare_machine("make", "g++", **scripts))
+    assert (checked.returncode, checked.stdout) == (0, "python3.11\n"), checked.stderr
+
+
+def test_no_supported_python(bare_machine):
+    checked = check_machine(bare_machine("make", "g++", python3=TOO_NEW))
+    assert checked.returncode == 1
+    assert "Python 3.10 to 3.12 (found:" in checked.stderr
+    assert "PYTHON=" in checked.stderr
+
+    with_apt = bare_machine(
+        "make", "g++", python3=TOO_NEW, **{"apt-cache": '[ "$2" = python3.12 ]'}
+    )
+    checked = check_machine(with_apt)
+    assert "apt-get install -y python3.12 python3.12-venv python3.12-dev" in checked.stderr
+
+
+def test_a_named_python_must_be_supported(bare_machine):
+    environment = bare_machine("make", "g++", python3="exit 1") | {"PYTHON": "/no/such/python"}
+    checked = check_machine(environment)
+    assert checked.returncode == 1
+    assert "PYTHON=/no/such/python" in checked.stderr
+    checked = check_machine(environment | {"PYTHON": sys.executable})
+    assert checked.stdout.strip() == sys.executable
+
+
+def test_a_sourced_ros_is_noticed_only_if_its_rclpy_works(bare_machine):
+    kind = ROOT / "setup" / "ros_kind.sh"
+    for script, expected in (("exit 0", "jazzy"), ("exit 1", "wheels")):
+        environment = bare_machine(python3=script) | {"ROS_DISTRO": "jazzy"}
+        assert run(shutil.which("sh"), kind, env=environment).stdout.strip() == expected
+    environment = bare_machine(python3="exit 0")
+    assert run(shutil.which("sh"), kind, env=environment).stdout.strip() == "wheels"
