@@ -170,8 +170,13 @@ class WholeBody:
         for slot, pose in self.parts():
             person[slot] = {
                 "score": round(pose.score, 4),
-                "keypoints_2d": np.round(pose.keypoints_2d, 2).tolist(),
-                "keypoints_3d": np.round(pose.keypoints_3d, 4).tolist(),
+                "keypoints_2d": rounded_list(pose.keypoints_2d, 2),
+                "keypoints_3d": rounded_list(pose.keypoints_3d, 4),
                 "trusted": pose.trusted.tolist(),
             }
         return person
+
+
+def rounded_list(values: np.ndarray, decimals: int) -> list:
+    """An array as nested lists whose numbers are short when written out."""
+    return np.round(np.asarray(values, np.float64), decimals).tolist()

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
+from dope_model.pictures import pictures_in
+
 _SECONDS_PER_PICTURE = 3.0
 _LAST_LINES = 25
 
@@ -134,8 +136,6 @@ class Processes:
 
 def default_seconds(source: str) -> float:
     """How long to record: each picture of a folder once, within reason, and 15 s of all else."""
-    from dope_ros.demo_camera import pictures_in
-
     folder = Path(source).expanduser()
     if folder.is_dir():
         return min(max(len(pictures_in(folder)), 1) * _SECONDS_PER_PICTURE, 300.0)

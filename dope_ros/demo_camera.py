@@ -19,11 +19,10 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
 from dope_ros import parameters
 from dope_ros.conversions import rgb_to_image
 from dope_ros.running import run_node
-
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 AS_CAMERAS_DO = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
@@ -76,21 +75,11 @@ def fit(picture: np.ndarray, max_side: int) -> np.ndarray:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8 RGB.
-
-    Raises:
-        SourceError: it is not a picture that OpenCV reads.
-    """
-    data = np.fromfile(path, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if bgr is None:
-        raise SourceError(f"{path} is not a picture or video that can be read")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of their names."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    """As `read_rgb`; what cannot be read is a SourceError."""
+    try:
+        return read_rgb(path)
+    except ValueError as error:
+        raise SourceError(str(error)) from error
 
 
 class Pictures:

@@ -24,7 +24,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
-from dope_model.poses import PART_SLOTS
+from dope_model.poses import PART_SLOTS, rounded_list
 from dope_msgs.msg import PartPose, WholeBodyPose, WholeBodyPoseArray
 from dope_ros import parameters
 from dope_ros.conversions import image_to_rgb
@@ -35,8 +35,8 @@ def _part_to_dict(part: PartPose) -> dict:
     root = [part.root.x, part.root.y, part.root.z]
     return {
         "score": round(part.score, 4),
-        "keypoints_2d": np.reshape(part.keypoints_2d, (-1, 2)).round(2).tolist(),
-        "keypoints_3d": np.reshape(part.keypoints_3d, (-1, 3)).round(4).tolist(),
+        "keypoints_2d": rounded_list(np.reshape(part.keypoints_2d, (-1, 2)), 2),
+        "keypoints_3d": rounded_list(np.reshape(part.keypoints_3d, (-1, 3)), 4),
         "root": None if any(map(math.isnan, root)) else root,
     }
 
