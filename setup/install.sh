@@ -28,6 +28,7 @@ pip() {
     if ! PYTHONUNBUFFERED=1 .venv/bin/python -m pip --disable-pip-version-check "$@" 2>&1 |
         tee "$log" | show_progress; then
         cat "$log"
+        echo "pip failed. If an earlier run was interrupted: make clean, then try again." >&2
         exit 1
     fi
 }
