@@ -142,6 +142,7 @@ def _part_to_message(pose: PartPose | None) -> PartPoseMessage:
         message.score = float(pose.score)
         message.keypoints_2d = _floats(pose.keypoints_2d)
         message.keypoints_3d = _floats(pose.keypoints_3d)
+        message.trusted = pose.trusted.tolist()
     return message
 
 
@@ -169,11 +170,11 @@ def _part_from_message(message: PartPoseMessage) -> PartPose | None:
         return None
     keypoints_2d = np.array(message.keypoints_2d, np.float32).reshape(-1, 2)
     keypoints_3d = np.array(message.keypoints_3d, np.float32).reshape(-1, 3)
-    return PartPose(message.score, keypoints_2d, keypoints_3d, np.ones(len(keypoints_2d), bool))
+    return PartPose(message.score, keypoints_2d, keypoints_3d, np.array(message.trusted, bool))
 
 
 def message_to_people(message: WholeBodyPoseArray) -> list[WholeBody]:
-    """The people of a message. Messages do not say which joints are trusted: all are, here."""
+    """The people of a message."""
     return [
         WholeBody(
             **{slot: _part_from_message(getattr(person, slot)) for slot in PART_SLOTS},

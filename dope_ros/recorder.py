@@ -37,6 +37,7 @@ def _part_to_dict(part: PartPose) -> dict:
         "score": round(part.score, 4),
         "keypoints_2d": rounded_list(np.reshape(part.keypoints_2d, (-1, 2)), 2),
         "keypoints_3d": rounded_list(np.reshape(part.keypoints_3d, (-1, 3)), 4),
+        "trusted": list(part.trusted),
         "root": None if any(map(math.isnan, root)) else root,
     }
 

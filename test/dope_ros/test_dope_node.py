@@ -58,6 +58,7 @@ def test_the_node_process_publishes_what_the_detector_finds(graph, start, astron
                 assert len(part.keypoints_2d) == len(part.keypoints_3d) == 0
                 continue
             found += 1
+            assert list(part.trusted) == pose.trusted.tolist()
             assert part.score == pytest.approx(pose.score, abs=1e-4)
             np.testing.assert_allclose(
                 np.reshape(part.keypoints_2d, (-1, 2)), pose.keypoints_2d, atol=0.05
@@ -66,6 +67,7 @@ def test_the_node_process_publishes_what_the_detector_finds(graph, start, astron
                 np.reshape(part.keypoints_3d, (-1, 3)), pose.keypoints_3d, atol=1e-3
             )
     assert found >= 2
+    assert not all(message.people[0].body.trusted), "the astronaut's legs are a guess"
 
     # Someone who comes late gets markers and pictures too, of images from then on.
     markers, _ = graph.listen(MarkerArray, "markers")

@@ -57,7 +57,7 @@ def part(rng: np.random.Generator, joints: int, score: float) -> PartPose:
         score,
         rng.uniform(-50, 700, (joints, 2)).astype(np.float32),
         rng.normal(0, 0.3, (joints, 3)).astype(np.float32),
-        np.ones(joints, bool),
+        rng.random(joints) < 0.6,
     )
 
 
@@ -118,6 +118,7 @@ def test_round_trip_over_the_wire(people):
         for slot, pose in before.parts():
             np.testing.assert_array_equal(getattr(after, slot).keypoints_2d, pose.keypoints_2d)
             np.testing.assert_array_equal(getattr(after, slot).keypoints_3d, pose.keypoints_3d)
+            np.testing.assert_array_equal(getattr(after, slot).trusted, pose.trusted)
             assert getattr(after, slot).score == pose.score
 
 

@@ -25,6 +25,7 @@ def hand_of_someone() -> WholeBodyPoseArray:
         score=0.5,
         keypoints_2d=array("f", range(42)),
         keypoints_3d=array("f", range(63)),
+        trusted=[j != 4 for j in range(21)],
         root=UNKNOWN,
     )
     person = WholeBodyPose(track_id=3, score=0.5, left_hand=hand)
@@ -49,6 +50,7 @@ def test_a_message_as_json():
     hand = person["left_hand"]
     assert hand["keypoints_2d"][1] == [2, 3]
     assert hand["keypoints_3d"][20] == [60, 61, 62]
+    assert [j for j, trusted in enumerate(hand["trusted"]) if not trusted] == [4]
     assert hand["root"] is None
 
 
