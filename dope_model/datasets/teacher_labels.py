@@ -6,8 +6,10 @@ again, only what is missing is computed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -83,8 +85,15 @@ def label_pictures(
     todo = [piece for piece in pieces if not piece.target.is_file()]
     done = sum(len(p.names) for p in pieces) - sum(len(p.names) for p in todo)
     progress = tqdm(total=len(names), initial=done, unit="picture", smoothing=0.05)
-    with progress, ProcessPoolExecutor(max_workers=workers) as pool:
-        for piece, _ in zip(todo, pool.map(_label_piece, todo), strict=True):
+    with progress, contextlib.ExitStack() as stack:
+        if workers > 1:
+            # Forked workers would inherit OpenCV's and OpenMP's locks without their threads.
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            done_pieces = pool.map(_label_piece, todo)
+        else:
+            done_pieces = map(_label_piece, todo)
+        for piece, _ in zip(todo, done_pieces, strict=True):
             progress.update(len(piece.names))
     return merge_pieces(out)
 

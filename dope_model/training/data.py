@@ -94,24 +94,33 @@ class Views(Dataset):
         return view.image, targets_of(view, self.anchors, self.partial_is_background)
 
 
-class EpochBatches(Sampler):
-    """Batches of (epoch, index) keys in an order of each epoch's own, from any batch on.
+def batches_per_epoch(count: int, batch_size: int) -> int:
+    """Whole batches of `count` pictures; the rest of an epoch is left out, at random."""
+    return max(1, count // batch_size)
 
-    Resuming at batch `first` of `epoch` gives what would have come next.
+
+class Batches(Sampler):
+    """Batches of (epoch, index) keys; batch k of a run is always the same.
+
+    Args:
+        count: pictures in an epoch, which are shuffled anew in each.
+        first, stop: which batches of the run.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, epoch: int, first: int = 0) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, first: int, stop: int) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.epoch, self.first = epoch, first
+        self.first, self.stop = first, stop
 
     def __len__(self) -> int:
-        return max(1, self.count // self.batch_size) - self.first
+        return self.stop - self.first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng((self.seed, self.epoch, 1)).permutation(self.count)
-        for k in range(self.first, self.first + len(self)):
+        for number in range(self.first, self.stop):
+            epoch, k = divmod(number, batches_per_epoch(self.count, self.batch_size))
+            if number == self.first or k == 0:
+                order = np.random.default_rng((self.seed, epoch, 1)).permutation(self.count)
             members = order[k * self.batch_size : (k + 1) * self.batch_size]
-            yield [(self.epoch, int(index)) for index in members]
+            yield [(epoch, int(index)) for index in members]
 
 
 def collate(items: list[tuple[np.ndarray, dict[str, PartTargets]]]) -> Batch:

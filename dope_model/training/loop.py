@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from dope_model.network.config import Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import DopeNetwork
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
-from dope_model.training.data import EpochBatches, Source, Views, collate
+from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
 from dope_model.training.step import LossSettings, training_losses
 
 STATE_FILE = "state.pt"
@@ -128,7 +128,7 @@ class Trainer:
         self.half = s.mixed_precision and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
         self.generator = torch.Generator().manual_seed(s.seed)
-        self.batches_per_epoch = len(EpochBatches(len(self.views), s.batch_size, s.seed, 0))
+        self.batches_per_epoch = batches_per_epoch(len(self.views), s.batch_size)
         self.batch = 0  # batches done since the start of the run
         if (self.folder / STATE_FILE).is_file():
             self._resume()
@@ -145,30 +145,33 @@ class Trainer:
         progress = tqdm(total=total, initial=self.batch, unit="batch", smoothing=0.02)
         log = _Log(self.folder)
         with progress, log:
-            while self.batch < stop:
-                for batch in self._batches(stop):
-                    losses = self._step(batch)
-                    self.batch += 1
-                    progress.update()
-                    progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
-                    log.write(self.batch, self._rate(), losses)
-                    if on_batch is not None:
-                        on_batch(self, losses)
-                    if time.monotonic() - saved > 60 * self.settings.save_minutes:
-                        self.save()
-                        saved = time.monotonic()
+            for batch in self._batches(stop):
+                losses = self._step(batch)
+                self.batch += 1
+                progress.update()
+                progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
+                log.write(self.batch, self._rate(), losses)
+                if on_batch is not None:
+                    on_batch(self, losses)
+                if time.monotonic() - saved > 60 * self.settings.save_minutes:
+                    self.save()
+                    saved = time.monotonic()
         self.save()
 
-    def _batches(self, stop: int):
-        """The rest of this epoch's batches, at most up to batch `stop` of the run."""
-        epoch, first = divmod(self.batch, self.batches_per_epoch)
+    def _batches(self, stop: int) -> Iterator[Batch]:
+        """The batches of the run from here to `stop`."""
         s = self.settings
-        batches = EpochBatches(len(self.views), s.batch_size, s.seed, epoch, first)
         loader = DataLoader(
-            self.views, batch_sampler=batches, collate_fn=collate, num_workers=s.workers,
-            pin_memory=self.device.type == "cuda", worker_init_fn=_one_thread,
-        )  # fmt: skip
-        for _, batch in zip(range(stop - self.batch), loader, strict=False):
+            self.views,
+            batch_sampler=Batches(len(self.views), s.batch_size, s.seed, self.batch, stop),
+            collate_fn=collate,
+            num_workers=s.workers,
+            # Forked workers would inherit OpenCV's and OpenMP's locks without their threads.
+            multiprocessing_context="spawn" if s.workers else None,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_one_thread,
+        )
+        for batch in loader:
             yield batch.to(self.device)
 
     def _rate(self) -> float:
