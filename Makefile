@@ -25,8 +25,8 @@ endif
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo
-	@echo 'make demo SOURCE=...   astronaut (default), a picture, a folder of pictures, a video,'
-	@echo '                       /dev/video0 or 0 for a camera'
+	@echo 'make demo SOURCE=...   astronaut (default), clip (two rendered people), a picture, a folder'
+	@echo '                       of pictures, a video, /dev/video0 or 0 for a camera'
 	@echo '          MODEL=...    experts (default), experts:fast, experts:thorough or a weights file'
 	@echo '          SECONDS=...  how long to record (default 15, or 3 per picture of a folder)'
 	@echo 'make ... PYTHON=...    the Python to make .venv with (3.10 to 3.12)'

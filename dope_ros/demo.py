@@ -183,7 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--source",
         default="astronaut",
-        help="astronaut, a picture, a folder of pictures, a video, /dev/videoN or N (%(default)s)",
+        help="astronaut, clip (two rendered people), a picture, a folder of pictures, a video, "
+        "/dev/videoN or N (%(default)s)",
     )
     parser.add_argument("--model", default="experts", help="parameter of dope_node (%(default)s)")
     parser.add_argument("--seconds", help="how long to record (15, or 3 per picture of a folder)")

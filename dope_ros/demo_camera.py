@@ -20,6 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
+from dope_model.rendering.sample import CLIP
 from dope_ros import parameters
 from dope_ros.conversions import rgb_to_image
 from dope_ros.running import run_node
@@ -154,7 +155,7 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         from skimage.data import astronaut
 
         return Pictures([astronaut()], settings)
-    path = Path(source).expanduser()
+    path = CLIP if source == "clip" else Path(source).expanduser()
     if path.is_dir():
         pictures = pictures_in(path)
         if not pictures:
@@ -163,7 +164,7 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
     if not path.exists():
         raise SourceError(
             f"source {source!r}: there is no such file or folder, and it is neither 'astronaut' "
-            "nor a camera"
+            "nor 'clip' nor a camera"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return Pictures([read_picture(path)], settings)

@@ -126,8 +126,8 @@ DEMO_CAMERA = (
     Setting(
         "source",
         "astronaut",
-        "What is published: 'astronaut' (scikit-image's picture), a picture, a folder of pictures, "
-        "a video, or a camera as /dev/videoN or N.",
+        "What is published: 'astronaut' (scikit-image's picture), 'clip' (two rendered people), a "
+        "picture, a folder of pictures, a video, or a camera as /dev/videoN or N.",
     ),
     Setting("rate", 15.0, "Images per second.", minimum=0.1, maximum=240.0),
     Setting(

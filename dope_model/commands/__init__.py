@@ -1,10 +1,21 @@
 """The commands of `python -m dope_model`, one file each; each adds itself to the parser."""
 
 from dope_model.commands.backbone import add_backbone
+from dope_model.commands.benchmark import add_benchmark
 from dope_model.commands.detect import add_detect
 from dope_model.commands.export import add_export
 from dope_model.commands.info import add_info
 from dope_model.commands.label import add_label
+from dope_model.commands.render import add_render
 from dope_model.commands.train import add_train
 
-ALL = (add_detect, add_info, add_backbone, add_label, add_train, add_export)
+ALL = (
+    add_detect,
+    add_info,
+    add_label,
+    add_render,
+    add_backbone,
+    add_train,
+    add_benchmark,
+    add_export,
+)

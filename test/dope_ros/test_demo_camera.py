@@ -104,6 +104,13 @@ def test_the_default_is_the_astronaut(astronaut):
     np.testing.assert_array_equal(source.frame(0.0), astronaut)
 
 
+def test_the_clip_comes_with_the_package():
+    source = open_source(settings(source="clip"))
+    assert isinstance(source, Video)
+    assert source.rate == pytest.approx(25)
+    assert source.frame(0.0).shape == (360, 640, 3)
+
+
 def test_a_source_that_cannot_be_had_is_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match="no such file"):
         open_source(settings(source="/no/such/thing.png"))

