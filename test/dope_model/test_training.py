@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
@@ -17,9 +16,11 @@ from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import load_checkpoint  # noqa: E402
 from dope_model.commands.train import with_changes  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
-from dope_model.detector import WholeBodyDetector  # noqa: E402
 from dope_model.network.config import Mode  # noqa: E402
 from dope_model.network.heads import PartOutput  # noqa: E402
+from dope_model.pictures import read_rgb  # noqa: E402
+from dope_model.postprocess.integration import integrate  # noqa: E402
+from dope_model.runtime.torch_engine import TorchEngine  # noqa: E402
 from dope_model.training.anchor_poses import fit_anchor_poses  # noqa: E402
 from dope_model.training.augmentation import NO_AUGMENTATION  # noqa: E402
 from dope_model.training.data import Batches, Source, Views, collate  # noqa: E402
@@ -275,7 +276,7 @@ def test_the_command_trains_and_resumes(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_part_expert_learns_eight_pictures_by_heart(tmp_path):
-    """From random weights to landmarks on their places, found by the detector."""
+    """From random weights to landmarks on their places."""
     labels = write_ring_pictures(tmp_path / "data", 8, seed=5, side=96)
     samples = LabelSet.load(labels)
     anchors = {"face": fit_anchor_poses("face", LabelSet(samples.samples * 3), 2)}
@@ -289,16 +290,13 @@ def test_a_part_expert_learns_eight_pictures_by_heart(tmp_path):
     )  # fmt: skip
     losses = recorded(run, None)
     assert sum(losses[-1].values()) < 0.15 * sum(losses[0].values())
-    detector = WholeBodyDetector.load(str(tmp_path / "run" / "weights.safetensors"), "cpu")
+    checkpoint = load_checkpoint(tmp_path / "run" / "weights.safetensors")
+    engine = TorchEngine(checkpoint, MODE, "cpu")
     errors = []
     for sample in samples:
-        picture = cv2.imread(str(tmp_path / "data/pictures" / sample.file))[..., ::-1].copy()
-        # The real-time mode works at 400 px: keep the faces at the size they were learned at.
-        picture = cv2.copyMakeBorder(
-            picture, 0, 304, 0, 304, cv2.BORDER_CONSTANT, value=(124, 116, 104)
-        )
-        people = detector(picture)
-        assert people, sample.file
+        picture = read_rgb(tmp_path / "data/pictures" / sample.file)
+        found = integrate(engine(picture)["face"], checkpoint.integration["face"])
+        assert len(found), sample.file
         truth = sample.parts["face"].keypoints_2d[0]
-        errors.append(np.abs(people[0].face.keypoints_2d - truth).mean() / np.ptp(truth))
+        errors.append(np.abs(found.keypoints_2d[0] - truth).mean() / np.ptp(truth))
     assert np.mean(errors) < 0.05, "landmarks within a twentieth of the face"
