@@ -28,6 +28,7 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--experts", default="thorough", choices=["thorough"])
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--limit", type=int, help="label only the first so many")
+    parser.add_argument("--known", type=Path, help="labels from before, not to be made again")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="in a random order")
     parser.add_argument("--sheet", type=int, default=24, help="random pictures on the sheet")
     parser.set_defaults(run=run_label)
@@ -41,8 +42,9 @@ def run_label(options: argparse.Namespace) -> int:
     if options.shuffle is not None:
         order = np.random.default_rng(options.shuffle).permutation(len(names))
         names = [names[i] for i in order]
+    known = None if options.known is None else LabelSet.load(options.known)
     path = label_pictures(
-        options.images, names[: options.limit], options.out, options.experts, options.workers
+        options.images, names[: options.limit], options.out, options.experts, options.workers, known
     )
     labels = LabelSet.load(path)
     counts = {

@@ -66,7 +66,12 @@ class _Piece:
 
 
 def label_pictures(
-    folder: Path, names: list[str], out: Path, preset: str = "thorough", workers: int = 1
+    folder: Path,
+    names: list[str],
+    out: Path,
+    preset: str = "thorough",
+    workers: int = 1,
+    known: LabelSet | None = None,
 ) -> Path:
     """Label pictures and write one compact labels file, whose path is returned.
 
@@ -74,10 +79,16 @@ def label_pictures(
         folder: of the pictures; `names` are relative to it, and are worked on in their order.
         out: folder for the finished pieces and the labels file.
         workers: processes, each of one thread.
+        known: labels from before; its pictures are not labelled again, and are in the file too.
 
     Raises:
-        ValueError: `out` holds labels of another preset.
+        ValueError: `out`, or `known`, holds labels of another preset.
     """
+    if known is not None:
+        if known.about.get("experts") != preset:
+            raise ValueError(f"the known labels are not of the {preset!r} experts: {known.about}")
+        done_before = {sample.file for sample in known}
+        names = [name for name in names if name not in done_before]
     pieces_folder = out / "pieces"
     pieces_folder.mkdir(parents=True, exist_ok=True)
     _same_preset(out, preset)
@@ -95,12 +106,13 @@ def label_pictures(
             done_pieces = map(_label_piece, todo)
         for piece, _ in zip(todo, done_pieces, strict=True):
             progress.update(len(piece.names))
-    return merge_pieces(out)
+    return merge_pieces(out, known)
 
 
-def merge_pieces(out: Path) -> Path:
-    """The labels file of all pieces that are done; returns its path."""
-    samples, about = [], json.loads((out / "about.json").read_text())
+def merge_pieces(out: Path, known: LabelSet | None = None) -> Path:
+    """The labels file of `known` and all pieces that are done; returns its path."""
+    samples = [] if known is None else list(known)
+    about = json.loads((out / "about.json").read_text())
     for path in sorted((out / "pieces").glob("*.npz")):
         samples += LabelSet.load(path).samples
     samples.sort(key=lambda sample: sample.file)

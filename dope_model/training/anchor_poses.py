@@ -11,6 +11,9 @@ from dope_model.datasets.labels import LabelSet
 from dope_model.skeleton import skeleton_for
 from dope_model.training.instances import Instances, instances_of
 
+# Share of valid joints from which a pose takes part in the clustering.
+MIN_VALID_JOINTS = 0.6
+
 # The paper's numbers; hands: per side.
 PAPER_CLASSES = {"body": 10, "hand": 5, "face": 10}
 
@@ -49,21 +52,25 @@ class AnchorPoses:
 
 
 def fit_anchor_poses(part: str, labels: LabelSet, classes: int, seed: int = 0) -> AnchorPoses:
-    """Cluster the 3D poses of all instances of `part` whose joints are all valid.
+    """Cluster the 3D poses of the instances of `part` of which most joints are valid.
+
+    Labellers complete the others by a guess, which is good enough for a mean; asking for all joints
+    would leave out everybody who is not seen from head to foot.
 
     Args:
         classes: K; for hands per side, and right and mirrored left hands are clustered together.
 
     Raises:
-        ValueError: fewer than ten complete poses per class.
+        ValueError: fewer than ten such poses per class.
     """
     instances = Instances.concatenate(
         [instances_of(s.parts[part], s.width, s.height) for s in labels if part in s.parts]
     )
-    complete = instances.valid_3d.all(axis=1) & instances.valid_2d.any(axis=1)
+    complete = instances.valid_3d.mean(axis=1) >= MIN_VALID_JOINTS
+    complete &= instances.valid_2d.any(axis=1)
     if complete.sum() < 10 * classes:
         raise ValueError(
-            f"{part}: {complete.sum()} poses with all 3D joints are too few for {classes} classes; "
+            f"{part}: {complete.sum()} poses with enough 3D joints are too few for {classes} classes; "
             "label more pictures"
         )
     instances = instances.select(complete)

@@ -82,6 +82,19 @@ def test_pieces_are_labelled_once_and_merged(pictures, tmp_path, monkeypatch):
     assert sheet.shape == (2 * 320, 6 * 320, 3)
 
 
+def test_what_is_known_is_not_labelled_again(pictures, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setitem(teacher_labels._LOADED, "thorough", RecordingExperts(log))
+    names = sorted(path.name for path in pictures.iterdir())
+    known = LabelSet.load(teacher_labels.label_pictures(pictures, names[:9], tmp_path / "a"))
+    path = teacher_labels.label_pictures(pictures, names, tmp_path / "b", known=known)
+    assert sorted(map(int, log.read_text().split())) == list(range(60))
+    assert [s.file for s in LabelSet.load(path)] == names
+    known.about["experts"] = "other"
+    with pytest.raises(ValueError, match="not of the 'thorough' experts"):
+        teacher_labels.label_pictures(pictures, names, tmp_path / "c", known=known)
+
+
 def test_presets_do_not_mix(pictures, tmp_path, monkeypatch):
     monkeypatch.setitem(teacher_labels._LOADED, "thorough", RecordingExperts(tmp_path / "log"))
     teacher_labels.label_pictures(pictures, ["00.png"], tmp_path / "out")

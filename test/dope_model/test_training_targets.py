@@ -74,7 +74,7 @@ def test_anchor_poses_of_hands_are_the_two_shapes_and_their_mirror_images():
 
 def test_too_few_poses_are_refused():
     few = LabelSet([Sample("a", 200, 200, {"hand": hand_labels(12, seed=1)})])
-    with pytest.raises(ValueError, match="12 poses with all 3D joints are too few for 5"):
+    with pytest.raises(ValueError, match="12 poses with enough 3D joints are too few for 5"):
         fit_anchor_poses("hand", few, 5)
 
 
