@@ -70,8 +70,8 @@ def fit_anchor_poses(part: str, labels: LabelSet, classes: int, seed: int = 0) -
     complete &= instances.valid_2d.any(axis=1)
     if complete.sum() < 10 * classes:
         raise ValueError(
-            f"{part}: {complete.sum()} poses with enough 3D joints are too few for {classes} classes; "
-            "label more pictures"
+            f"{part}: {complete.sum()} poses with enough 3D joints are too few for {classes} "
+            "classes; label more pictures"
         )
     instances = instances.select(complete)
     if part == "hand":
