@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,15 @@ def test_the_export_command(checkpoint, tmp_path, capsys):
     assert f"{layout.size} values" in capsys.readouterr().out
     assert main([*arguments, "--size", "huge"]) == 1
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_half_precision_on_a_gpu_is_close_to_float32(checkpoint):
+    rgb = picture(HEIGHT, WIDTH)
+    half = dataclasses.replace(checkpoint.mode, half=True)
+    engine = load_engine("torch", checkpoint, half, "cuda")
+    assert "FP16" in engine.description
+    exact = load_engine("torch", checkpoint, checkpoint.mode, "cpu")
+    found, expected = engine(rgb)["body"], exact(rgb)["body"]
+    best, truth = found.best_first(), expected.best_first()
+    assert best.scores[0] == pytest.approx(truth.scores[0], abs=0.02)
