@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+
+
+class _RosLog(logging.Handler):
+    """Passes what dope_model logs on to the node's log."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._logger = rclpy.logging.get_logger(name)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
+
+
+def log_to_ros(name: str) -> None:
+    """From now on what dope_model logs appears in the log of node `name`."""
+    logger = logging.getLogger("dope_model")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [_RosLog(name)]
 
 
 def run_node(
@@ -19,6 +44,7 @@ def run_node(
     code 1; any other is a bug and shows its traceback.
     """
     rclpy.init()
+    log_to_ros(name)
     try:
         rclpy.spin(make_node())
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -1,5 +1,6 @@
 """Parameters: declared with meaning and range, checked by name."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rclpy.parameter import Parameter
 
 from dope_ros import parameters
 from dope_ros.parameters import ParameterError, Setting, declare
+from dope_ros.running import log_to_ros
 
 ROOT = Path(__file__).parents[2]
 ALL = (parameters.DOPE_NODE, parameters.DEMO_CAMERA, parameters.RECORDER)
@@ -105,3 +107,18 @@ def test_every_default_keeps_its_own_range():
 def test_the_config_file_lists_every_parameter_with_its_default():
     config = yaml.safe_load((ROOT / "config" / "dope.yaml").read_text())
     assert config == {"/**": {"ros__parameters": {s.name: s.default for s in parameters.DOPE_NODE}}}
+
+
+def test_what_the_model_logs_is_in_the_nodes_log(capfd):
+    logger = logging.getLogger("dope_model")
+    before, level = logger.handlers, logger.level
+    try:
+        log_to_ros("some_node")
+        logging.getLogger("dope_model.runtime").info("making the graph")
+        logging.getLogger("dope_model.runtime").warning("damaged")
+    finally:
+        logger.handlers = before
+        logger.setLevel(level)
+    told = capfd.readouterr().err
+    assert "[INFO]" in told and "[some_node]: making the graph" in told
+    assert "[WARN]" in told and "[some_node]: damaged" in told
