@@ -19,7 +19,8 @@ class _Float32RPNHead(RPNHead):
         return [x.float() for x in logits], [x.float() for x in deltas]
 
 
-# An anchor that lies this much in an ignore region, or is this like it, is not background.
+# A box that lies this much in an ignore region, or is this like it, is not background: neither for
+# the RPN nor for the branches.
 IGNORED_COVER = 0.7
 IGNORED_IOU = 0.3
 

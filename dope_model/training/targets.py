@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from dope_model.network.proposals import covered_share
+from dope_model.network.proposals import IGNORED_COVER, IGNORED_IOU, covered_share
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import View
 
 # A box is an instance's from this IoU on, as in Faster R-CNN.
 POSITIVE_IOU = 0.5
-# Background is not asked of a box that lies this much in an ignore region, or is this like it.
-IGNORED_COVER = 0.6
-IGNORED_IOU = 0.3
 
 IGNORE = -1
 BACKGROUND = 0
