@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
+
+from dope_model.cache import cache_folder
 
 MEDIAPIPE_COMMAND = "pip install --no-deps mediapipe==0.10.21"
 RUNTIME_COMMAND = "pip install ai-edge-litert"
@@ -47,11 +48,7 @@ def mediapipe_model(name: str) -> Path:
 
 def models_folder() -> Path:
     """The folder of prepared models: $DOPE_MODELS_DIR, else ~/.cache/dope_ros/models."""
-    chosen = os.environ.get("DOPE_MODELS_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "dope_ros", "models")
+    return cache_folder("models", "DOPE_MODELS_DIR")
 
 
 def prepared_model(name: str) -> Path:

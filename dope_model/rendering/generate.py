@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -231,11 +230,3 @@ def _join(out: Path, count: int, settings: RenderSettings) -> None:
         f"({listed['package']} {listed['version']}, anny)",
     }
     LabelSet(samples, about).save(out / LABELS_FILE)
-
-
-def measure_rate(studio: Studio, count: int) -> float:
-    """Pictures per second of this process, over the first `count` pictures."""
-    start = time.perf_counter()
-    for number in range(count):
-        studio.image(number)
-    return count / (time.perf_counter() - start)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from dope_model import __version__
+from dope_model.cache import cache_folder
 from dope_model.checkpoint import Checkpoint
 from dope_model.network.config import Mode
 from dope_model.runtime.static_graph import PackedLayout, StaticDope
@@ -71,10 +71,8 @@ def weights_digest(checkpoint: Checkpoint, mode: Mode) -> str:
     return digest.hexdigest()
 
 
-def cache_folder() -> Path:
+def graphs_folder() -> Path:
     """Where exported graphs are kept: $DOPE_CACHE_DIR, else ~/.cache/dope_ros/engines."""
-    chosen = os.environ.get("DOPE_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(chosen).expanduser() if chosen else Path(base, "dope_ros", "engines")
+    folder = cache_folder("engines", "DOPE_CACHE_DIR")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

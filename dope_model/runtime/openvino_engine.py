@@ -10,7 +10,7 @@ import numpy as np
 from dope_model.checkpoint import Checkpoint
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
-from dope_model.runtime.export import cache_folder, export_onnx, weights_digest
+from dope_model.runtime.export import export_onnx, graphs_folder, weights_digest
 from dope_model.runtime.static_graph import PackedLayout
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class OpenVinoEngine:
         return compiled, layout
 
     def _graph(self, height: int, width: int) -> Path:
-        path = cache_folder() / f"{self._digest[:24]}-{width}x{height}.onnx"
+        path = graphs_folder() / f"{self._digest[:24]}-{width}x{height}.onnx"
         if not path.is_file():
             log.info("making the graph for images of %d x %d, once", width, height)
             export_onnx(self._checkpoint, self._mode, height, width, path, CANDIDATES)

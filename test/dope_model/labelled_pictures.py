@@ -10,10 +10,6 @@ import numpy as np
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.skeleton import FACE84
 
-_ANGLES = np.linspace(0, 2 * np.pi, 84, endpoint=False)
-# A symmetric "face": landmarks on a circle, so that partners mirror each other.
-RING = np.stack([np.sin(_ANGLES), -np.cos(_ANGLES)], axis=1)
-
 
 def ring_landmarks() -> np.ndarray:
     """(84, 2) points of an upright ring in which every landmark mirrors its partner."""
