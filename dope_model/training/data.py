@@ -125,6 +125,7 @@ class Batches(Sampler):
 
 def collate(items: list[tuple[np.ndarray, dict[str, PartTargets]]]) -> Batch:
     """Views as one batch, colours normalised as the network wants them."""
+    # A permuted view, which is the layout that convolutions like best.
     images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
     mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ from dope_model.network.dope import DopeNetwork
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
+from dope_model.training.folding import fold_frozen_norms
 from dope_model.training.step import LossSettings, training_losses
 
 STATE_FILE = "state.pt"
@@ -103,7 +105,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         s = self.settings
-        self.network = self.checkpoint.build().to(self.device)
+        self.network = _made_fast(self.checkpoint.build(), self.device)
         _freeze(self.network, s.frozen_stages)
         anchors = {
             part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
@@ -116,7 +118,7 @@ class Trainer:
                     f"the {part} expert has other anchor poses than the network; distillation "
                     "needs the same ones"
                 )
-            expert.to(self.device).eval().requires_grad_(False)
+            _made_fast(expert, self.device).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
             s.partial_is_background,
@@ -142,7 +144,10 @@ class Trainer:
         total = self.settings.epochs * self.batches_per_epoch
         stop = total if max_batches is None else min(total, self.batch + max_batches)
         saved = time.monotonic()
-        progress = tqdm(total=total, initial=self.batch, unit="batch", smoothing=0.02)
+        progress = tqdm(
+            total=total, initial=self.batch, unit="batch", smoothing=0.02,
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs few lines
+        )  # fmt: skip
         log = _Log(self.folder)
         with progress, log:
             for batch in self._batches(stop):
@@ -211,7 +216,8 @@ class Trainer:
     def save(self) -> None:
         """Write weights and state, each whole or not at all."""
         self.checkpoint.state = {
-            name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.network.state_dict().items()
         }
         weights = self.folder / WEIGHTS_FILE
         save_checkpoint(self.checkpoint, weights.with_suffix(".new"))
@@ -280,6 +286,12 @@ def _one_thread(_: int) -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def _made_fast(network: DopeNetwork, device: torch.device) -> DopeNetwork:
+    """The same network on `device`, where a training step takes about half the time."""
+    fold_frozen_norms(network)
+    return network.to(device, memory_format=torch.channels_last)
 
 
 def _freeze(network: DopeNetwork, stages: int) -> None:
