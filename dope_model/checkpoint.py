@@ -23,6 +23,7 @@ from torch import Tensor
 from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import DopeNetwork
 from dope_model.postprocess.settings import IntegrationSettings
+from dope_model.weights import weights_file
 
 FORMAT_KEY = "dope_ros_format"
 FORMAT_VERSION = "1"
@@ -109,13 +110,14 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read our own format or one of the authors' checkpoints.
 
+    Args:
+        path: a file, or the name of weights that come with the package.
+
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is something else, damaged, or would have to be executed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
+    path = weights_file(path)
     with path.open("rb") as file:
         start = file.read(512)
     if not start:

@@ -46,9 +46,10 @@ class WholeBodyDetector:
             model: "experts" (the same as "experts:fast") or "experts:thorough" for the ready-made
                 part experts, or the path of a weights file.
             device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
-            mode: "realtime" (400 px, 50 proposals, FP16) or "paper" (800 px, 1000 proposals), for
-                networks.
-            engine: "auto", "torch" or "openvino", for networks; see `dope_model.runtime`.
+            mode: "realtime" (400 px, 50 proposals, FP16), "paper" (800 px, 1000 proposals) or
+                "trained" (what the weights were trained for), for networks.
+            engine: "auto" (the fastest that is installed), "tensorrt", "torch", "openvino" or
+                "int8", for networks; see `dope_model.runtime.load_engine`.
 
         Raises:
             FileNotFoundError: there is no such weights file.
@@ -56,7 +57,7 @@ class WholeBodyDetector:
             ImportError: a package that the model needs is missing; the text has the command that
                 brings it.
         """
-        chosen_mode = mode_named(mode)
+        mode_named(mode)  # a wrong name is refused for the experts, too
         name, _, preset = str(model).partition(":")
         if name == EXPERTS:
             from dope_model.experts import load_experts
@@ -74,7 +75,7 @@ class WholeBodyDetector:
         from dope_model.postprocess.integration import integrate
 
         checkpoint = load_checkpoint(model)
-        run = load_engine(engine, checkpoint, chosen_mode, device)
+        run = load_engine(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
 
         def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
             return {

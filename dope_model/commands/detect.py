@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import side_by_side
-from dope_model.network.config import MODES
+from dope_model.network.config import MODE_NAMES
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
 from dope_model.poses import PART_SLOTS, WholeBody
 from dope_model.runtime import ENGINES
@@ -29,7 +29,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
         "--model", default=DEFAULT_MODEL, help="experts, experts:thorough, or a weights file"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--mode", default="realtime", choices=list(MODES))
+    parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument("--engine", default="auto", choices=list(ENGINES))
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
     parser.set_defaults(run=run_detect)

@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 
 from dope_model.commands.detect import find_pictures
+from dope_model.datasets.conversions import LSP
+from dope_model.datasets.human_joints import with_human_joints
 from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.datasets.lsp import read_lsp
 from dope_model.drawing import draw_people
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
@@ -29,6 +32,10 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--limit", type=int, help="label only the first so many")
     parser.add_argument("--known", type=Path, help="labels from before, not to be made again")
+    parser.add_argument(
+        "--human-joints", type=Path, metavar="FOLDER",
+        help="a Leeds Sports Pose folder with joints that people marked in these pictures",
+    )  # fmt: skip
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="in a random order")
     parser.add_argument("--sheet", type=int, default=24, help="random pictures on the sheet")
     parser.set_defaults(run=run_label)
@@ -47,6 +54,9 @@ def run_label(options: argparse.Namespace) -> int:
         options.images, names[: options.limit], options.out, options.experts, options.workers, known
     )
     labels = LabelSet.load(path)
+    if options.human_joints is not None:
+        labels = join_human_joints(labels, options.human_joints, known)
+        labels.save(path, compact=True)
     counts = {
         part: sum(len(s.parts[part]) for s in labels if part in s.parts)
         for part in ("body", "hand", "face")
@@ -57,6 +67,28 @@ def run_label(options: argparse.Namespace) -> int:
         cv2.imwrite(str(options.out / "sheet.png"), sheet[..., ::-1])
         print(f"{options.out / 'sheet.png'}: {options.sheet} random pictures")
     return 0
+
+
+def join_human_joints(labels: LabelSet, folder: Path, known: LabelSet | None) -> LabelSet:
+    """The experts' labels with people's joints of Leeds Sports Pose where there are any.
+
+    Args:
+        known: labels from before, which have them already.
+
+    Raises:
+        ValueError: none of the labelled pictures is in that data set.
+    """
+    people = {person.path.name: person for person in read_lsp(folder)}
+    before = set() if known is None else {sample.file for sample in known}
+    joined = []
+    for sample in labels:
+        person = people.get(Path(sample.file).name)
+        if person is not None and sample.file not in before:
+            sample = with_human_joints(sample, LSP(person.joints), LSP.valid(person.labelled))
+        joined.append(sample)
+    if not any(Path(sample.file).name in people for sample in labels):
+        raise ValueError(f"none of the labelled pictures is in {folder}")
+    return LabelSet(joined, {**labels.about, "human joints": "Leeds Sports Pose"})
 
 
 def label_sheet(labels: LabelSet, folder: Path, count: int, seed: int = 0) -> np.ndarray:

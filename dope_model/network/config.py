@@ -45,15 +45,21 @@ MODES: dict[str, Mode] = {
 }
 
 
-def mode_named(name: str) -> Mode:
-    """The mode called `name`.
+TRAINED = "trained"
+"""The name of the mode that a checkpoint was trained for, which is stored in it."""
+
+MODE_NAMES = (*MODES, TRAINED)
+
+
+def mode_named(name: str, trained: Mode = MODES["paper"]) -> Mode:
+    """The mode called `name`; `trained` is that of the checkpoint.
 
     Raises:
         ValueError: there is no such mode.
     """
-    if name not in MODES:
-        raise ValueError(f"unknown mode {name!r}; known: {', '.join(MODES)}")
-    return MODES[name]
+    if name not in MODE_NAMES:
+        raise ValueError(f"unknown mode {name!r}; known: {', '.join(MODE_NAMES)}")
+    return trained if name == TRAINED else MODES[name]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""3D Menpo: 3D-aware 2D errors of facial landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dope_model.benchmark.protocols.faces import cumulative_auc, normalised_error
+from dope_model.benchmark.protocols.pck import (
+    best_pairs,
+    box_ious,
+    distances,
+    pck,
+    pck_curve,
+    tight_box_side,
+)
+from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
+from dope_model.datasets.menpo import read_menpo
+from dope_model.poses import PartDetections, boxes_around
+
+PCK_2D = 0.05
+LIMIT = 0.1
+"""Errors above this are failures."""
+LEAST_IOU = 0.1
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Equation 4 of a frame, and landmarks' errors (84,) in shares of the box's longer side."""
+
+    error: float
+    flat: np.ndarray
+
+
+class Menpo(Protocol):
+    """The 3DA-2D error of equation 4 on the videos of 3D Menpo, its cumulative curve, and 2D-PCK.
+
+    --data is a folder with a folder of landmarks per video (.ljson or .pts, one per frame) and the
+    videos or their frames.
+    """
+
+    name = "menpo"
+    title = "3D Menpo: facial landmarks"
+    notes = f"""
+3DA-2D error: root mean square distance of the 84 landmarks over the diagonal of their tight box
+(equation 4). AUC: area under the share of frames over the error, up to {LIMIT} (and up to half of
+it beside). PCK 2D: share of landmarks within 5 % of the longer side of the tight box. The face in a
+frame is the detection with the largest IoU (at least {LEAST_IOU}) of tight boxes; a missed face is
+a failure at every threshold, and all its landmarks are wrong.
+"""
+
+    def load(self, options) -> list[Picture]:
+        """All annotated frames."""
+        return [
+            Picture(
+                f"{f.video}/{f.number:06d}", f.path, f.landmarks, f.frame, marks=f.landmarks
+            )
+            for f in read_menpo(options.data)
+        ]  # fmt: skip
+
+    def judge(self, picture: Picture, found: Found) -> Judgement:
+        """The error of the detection that lies where the face is."""
+        truth = picture.truth
+        faces = found.get("face") or PartDetections.empty("face", len(truth))
+        pairs = best_pairs(box_ious(faces.boxes, boxes_around(truth)[None]), LEAST_IOU)
+        pose = faces.keypoints_2d[pairs[0]].astype(float) if 0 in pairs else None
+        everything = np.ones(len(truth), bool)
+        side = max(tight_box_side(truth, everything), 1e-6)
+        return Judgement(normalised_error(pose, truth), distances(pose, truth, everything) / side)
+
+    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+        """Areas, failures and PCK over all frames."""
+        errors = np.array([j.error for j in judgements])
+        flat = np.stack([j.flat for j in judgements])
+        found = np.isfinite(errors)
+        summary = {
+            f"AUC {LIMIT} %": 100 * cumulative_auc(errors, LIMIT),
+            f"AUC {LIMIT / 2} %": 100 * cumulative_auc(errors, LIMIT / 2),
+            "PCK 2D@0.05 %": 100 * pck(flat, PCK_2D),
+            "failures %": 100 * float((errors > LIMIT).mean()),
+            "missed %": 100 * float((~found).mean()),
+            "median error of found": float(np.median(errors[found])) if found.any() else np.nan,
+        }
+        videos: dict[str, list[float]] = {}
+        for picture, error in zip(pictures, errors, strict=True):
+            videos.setdefault(picture.name.rpartition("/")[0], []).append(error)
+        rows = [
+            {"video": video, "frames": len(some),
+             f"AUC {LIMIT} %": 100 * cumulative_auc(np.array(some), LIMIT)}
+            for video, some in videos.items()
+        ]  # fmt: skip
+        thresholds = np.linspace(0, LIMIT, 101)
+        flat_thresholds = np.linspace(0, 0.2, 41)
+        curves = {
+            "3D Menpo": Curve(
+                thresholds, pck_curve(errors, thresholds), "3DA-2D error", "share of frames"
+            ),
+            "3D Menpo, 2D": Curve(
+                flat_thresholds, pck_curve(flat, flat_thresholds),
+                "threshold / longer side of the box", "PCK 2D",
+            ),
+        }  # fmt: skip
+        return Outcome(summary, {"by video": rows}, curves, np.minimum(errors, 1.0))

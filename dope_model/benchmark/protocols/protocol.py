@@ -1,0 +1,105 @@
+"""What a protocol is: pictures with their truth, a judgement of each, and a summary of all."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dope_model.poses import PartDetections
+
+Found = dict[str, PartDetections]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, or one frame of a video, with its truth.
+
+    Attributes:
+        name: unique in the data set, for reports.
+        path: of the picture or the video.
+        truth: whatever the protocol needs.
+        frame: number of the video's frame from 0; None for a picture file.
+        marks: (K, 2) true points to draw, px; NaN is not drawn.
+    """
+
+    name: str
+    path: Path
+    truth: Any
+    frame: int | None = None
+    marks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a plot: `y` over `x`."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_label: str
+    y_label: str
+
+
+@dataclass
+class Outcome:
+    """What a protocol says of a model.
+
+    Attributes:
+        summary: the protocol's numbers by name, the ones that papers report first.
+        rows: finer tables, by title; each row is a dictionary from column to value.
+        curves: by title.
+        badness: (pictures,) how wrong each picture is; NaN for those that cannot be judged.
+    """
+
+    summary: dict[str, float]
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    badness: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+class Protocol:
+    """A benchmark. Its docstring is the help of its command.
+
+    Attributes:
+        name: of the command.
+        title: one line.
+        mode: the network's mode unless the user names one.
+        notes: for the report: what the numbers mean.
+    """
+
+    name = ""
+    title = ""
+    mode = "paper"
+    notes = ""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add what only this protocol needs."""
+
+    def load(self, options: argparse.Namespace) -> list[Picture]:
+        """The pictures in `options.data`.
+
+        Raises:
+            FileNotFoundError: files are missing; the text names them.
+            ValueError: a file is not what it should be.
+        """
+        raise NotImplementedError
+
+    def judge(self, picture: Picture, found: Found) -> Any:
+        """Compare what was found in a picture with its truth."""
+        raise NotImplementedError
+
+    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Any]) -> Outcome:
+        """All judgements, in the pictures' order, as the protocol's numbers."""
+        raise NotImplementedError
+
+
+def bodies_of(found: Found) -> PartDetections:
+    """The bodies, best scored first; none if the model does not look for them."""
+    bodies = found.get("body")
+    if bodies is None:
+        return PartDetections.empty("body", 13)
+    return bodies.select(np.argsort(-bodies.scores, kind="stable"))

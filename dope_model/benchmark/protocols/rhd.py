@@ -1,0 +1,143 @@
+"""RenderedHand (RHD): AUC of 3D-PCK and 2D-PCK of hands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dope_model.benchmark.protocols.hands import (
+    AUC_RANGE,
+    pck_auc,
+    with_true_reference_bone,
+    without_scale,
+)
+from dope_model.benchmark.protocols.pck import (
+    best_pairs,
+    box_ious,
+    distances,
+    pck,
+    pck_curve,
+    tight_box_side,
+)
+from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
+from dope_model.datasets.rhd import RhdHand, prominent_hand, read_rhd
+from dope_model.poses import PartDetections, boxes_around
+
+PCK_2D = 0.1
+LEAST_IOU = 0.1
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of the judged hands: errors (hands, 21), NaN and infinity as in `pck.distances`.
+
+    `scaled` m after the best scale and `by_bone` m after the reference bone's, `flat` in shares of
+    the tight box's longer side; `side_right` is NaN where the hand was missed.
+    """
+
+    scaled: np.ndarray
+    by_bone: np.ndarray
+    flat: np.ndarray
+    found: np.ndarray
+    side_right: np.ndarray
+
+
+class Rhd(Protocol):
+    """AUC of 3D-PCK between 20 and 50 mm after normalising scale and translation, and 2D-PCK.
+
+    --data is the folder RHD_published_v2; read are evaluation/color, evaluation/mask and
+    evaluation/anno_evaluation.pickle.
+    """
+
+    name = "rhd"
+    title = "RenderedHand: hands in 2D and 3D"
+    notes = """
+AUC: area under the share of joints (PCK3D) over the threshold, 20 to 50 mm as in the works that
+the paper compares with (0 to 50 mm beside it), after moving the predicted wrist onto the true one
+and scaling by the factor that fits best; `AUC by bone` scales so that the middle finger's first
+bone is as long as the true one instead. PCK 2D: share of joints within 10 % of the longer side of
+the hand's tight box. One hand per picture is judged, the one that covers more of the mask, or with
+--hands all every hand with a visible joint. The detection with the largest IoU (at least 0.1) of
+tight boxes belongs to the hand, whichever side it claims; joints of missed hands are wrong.
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--hands", default="prominent", choices=("prominent", "all"),
+            help="the hand that covers more of each picture, or all with a visible joint",
+        )  # fmt: skip
+
+    def load(self, options) -> list[Picture]:
+        """The pictures of the evaluation part with the hands to judge."""
+        pictures = []
+        for picture in read_rhd(options.data, "evaluation"):
+            if options.hands == "all":
+                hands = [hand for hand in picture.hands if hand.visible.any()]
+            else:
+                hands = [prominent_hand(picture)]
+            if hands:
+                marks = np.concatenate([hand.keypoints_2d for hand in hands])
+                pictures.append(Picture(picture.path.name, picture.path, hands, marks=marks))
+        return pictures
+
+    def judge(self, picture: Picture, found: Found) -> Judgement:
+        """Errors of the detections that lie where the hands are."""
+        hands: list[RhdHand] = picture.truth
+        detections = found.get("hand") or PartDetections.empty("hand", 21)
+        boxes = boxes_around(np.stack([hand.keypoints_2d for hand in hands]))
+        pairs = best_pairs(box_ious(detections.boxes, boxes), LEAST_IOU)
+        rows = [_judge_hand(hand, detections, pairs.get(k)) for k, hand in enumerate(hands)]
+        return Judgement(*(np.array(column) for column in zip(*rows, strict=True)))
+
+    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+        """Areas and PCK over all judged hands."""
+        scaled, by_bone, flat = (
+            np.concatenate([getattr(j, name) for j in judgements])
+            for name in ("scaled", "by_bone", "flat")
+        )
+        found = np.concatenate([j.found for j in judgements])
+        sides = np.concatenate([j.side_right for j in judgements])
+        right = sides[np.isfinite(sides)]
+        summary = {
+            "AUC 20 to 50 mm %": 100 * pck_auc(scaled, *AUC_RANGE),
+            "AUC by bone 20 to 50 mm %": 100 * pck_auc(by_bone, *AUC_RANGE),
+            "AUC 0 to 50 mm %": 100 * pck_auc(scaled, 0.0, AUC_RANGE[1]),
+            "PCK 2D@0.1 %": 100 * pck(flat, PCK_2D),
+            "missed %": 100 * float((~found).mean()),
+            "side right %": 100 * float(right.mean()) if len(right) else float("nan"),
+            "median of found mm": 1e3 * float(np.median(scaled[found]))
+            if found.any() else float("nan"),
+            "hands": len(found),
+        }  # fmt: skip
+        thresholds = np.linspace(0, 0.05, 101)
+        flat_thresholds = np.linspace(0, 0.3, 61)
+        curves = {
+            "RenderedHand, 3D": Curve(
+                1e3 * thresholds, pck_curve(scaled, thresholds), "threshold, mm", "PCK3D"
+            ),
+            "RenderedHand, 2D": Curve(
+                flat_thresholds, pck_curve(flat, flat_thresholds),
+                "threshold / longer side of the box", "PCK 2D",
+            ),
+        }  # fmt: skip
+        badness = np.array([min(float(np.nanmean(j.scaled)), 1.0) for j in judgements])
+        return Outcome(summary, {}, curves, badness)
+
+
+def _judge_hand(hand: RhdHand, detections: PartDetections, match: int | None):
+    everything = np.ones(len(hand.keypoints_2d), bool)
+    side = max(tight_box_side(hand.keypoints_2d, everything), 1e-6)
+    if match is None:
+        missed = distances(None, hand.keypoints_3d, everything)
+        return missed, missed, missed, False, float("nan")
+    pose = detections.keypoints_3d[match].astype(float)
+    return (
+        distances(without_scale(pose, hand.keypoints_3d), hand.keypoints_3d, everything),
+        distances(with_true_reference_bone(pose, hand.keypoints_3d), hand.keypoints_3d, everything),
+        distances(detections.keypoints_2d[match], hand.keypoints_2d, everything) / side,
+        True,
+        float(detections.is_left[match] == hand.is_left),
+    )

@@ -1,0 +1,257 @@
+"""What every benchmark's report is made of: tables, JSON, plots and sheets of pictures.
+
+    rows = [{"model": "experts", "part": "hand", "recall": 0.71, "PA mm": 14.2}, ...]
+    (out / "report.md").write_text(markdown_table(rows))
+    write_csv(out / "table.csv", rows)
+    write_json(out / "report.json", {"rows": rows, "versions": versions(), "settings": {...}})
+    line_plot(out / "pck.png", {"experts": (thresholds, shares)}, "threshold", "PCK")
+    bar_plot(out / "recall.png", ["small", "large"], {"experts": [0.4, 0.9]}, "recall")
+    write_picture(out / "worst.png", picture_sheet(pictures, captions))
+
+A row is a dictionary from column to value; a value that is not known is NaN or left out. What
+a model finds is kept by `dope_model.benchmark.predictions`, so that a benchmark goes on where it
+was stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import dope_model
+
+PLOT_COMMAND = "pip install matplotlib"
+
+_LISTED_PACKAGES = (
+    "numpy", "opencv-python-headless", "torch", "torchvision", "openvino", "onnxruntime",
+    "ai-edge-litert", "mediapipe",
+)  # fmt: skip
+
+Row = Mapping[str, object]
+
+
+def format_value(column: str, value: object) -> str:
+    """A cell of a Markdown table: "" for what is not known (None, NaN), one decimal where the
+    column's name ends in mm, px or %, otherwise three; integers and text as they are."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | str | np.integer | np.bool_):
+        return str(value)
+    number = float(value)
+    if not math.isfinite(number):
+        return ""
+    return f"{number:.1f}" if column.endswith((" mm", " px", " %")) else f"{number:.3f}"
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """All columns, in the order in which they first appear."""
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table without a newline at the end; numbers are right-aligned."""
+    if not rows:
+        return "nothing to show"
+    columns = columns_of(rows)
+
+    def is_text(column: str) -> bool:
+        return any(isinstance(row.get(column), str) for row in rows)
+
+    rule = ["---" if is_text(column) else "---:" for column in columns]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join(rule) + "|"]
+    for row in rows:
+        cells = [format_value(column, row.get(column)) for column in columns]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Rows as CSV with all their digits; what is not known is empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns_of(rows))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: "" if _unknown(value) else value for name, value in row.items()})
+
+
+def write_json(path: Path, content: object) -> None:
+    """`content` as JSON. Arrays become lists, paths text, and numbers that are not finite null."""
+    path.write_text(json.dumps(_plain(content), indent=1) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Python, this package, the machine, and the packages that models run on, where installed."""
+    found = {
+        "python": platform.python_version(),
+        "dope_model": dope_model.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    for package in _LISTED_PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def require_plots() -> None:
+    """Call this before a long run that ends in plots.
+
+    Raises:
+        ImportError: matplotlib is not installed; says what brings it.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"plots need matplotlib ({error}): {PLOT_COMMAND}") from error
+
+
+def line_plot(
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x_label: str,
+    y_label: str,
+    title: str = "",
+    y_limits: tuple[float, float] | None = (0.0, 1.0),
+) -> None:
+    """Write a PNG of one line per entry of `curves`, name to (x values, y values).
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _figure(title, x_label, y_label)
+    for name, (x, y) in curves.items():
+        axes.plot(x, y, label=name)
+    axes.margins(x=0)
+    axes.grid(alpha=0.3)
+    _finish(figure, axes, path, y_limits)
+
+
+def bar_plot(
+    path: Path,
+    groups: Sequence[str],
+    bars: Mapping[str, Sequence[float]],
+    y_label: str,
+    title: str = "",
+    y_limits: tuple[float, float] | None = (0.0, 1.0),
+) -> None:
+    """Write a PNG with one bar per entry of `bars` in every group, side by side.
+
+    Args:
+        bars: name to one value per group; NaN leaves a gap.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _figure(title, "", y_label)
+    wide = 0.8 / max(len(bars), 1)
+    for number, (name, values) in enumerate(bars.items()):
+        places = np.arange(len(groups)) + (number - (len(bars) - 1) / 2) * wide
+        drawn = axes.bar(places, np.asarray(values, float), wide * 0.95, label=name)
+        axes.bar_label(drawn, [_short(value) for value in values], fontsize=7, padding=1)
+    slanted = {"rotation": 22, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 4 else {}
+    axes.set_xticks(range(len(groups)), groups, fontsize=8, **slanted)
+    axes.grid(axis="y", alpha=0.3)
+    _finish(figure, axes, path, y_limits)
+
+
+def picture_sheet(
+    pictures: Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    columns: int = 5,
+    cell: tuple[int, int] = (400, 400),
+) -> np.ndarray:
+    """Pictures side by side on one sheet, row by row, each shrunk or enlarged to fit its cell.
+
+    Args:
+        pictures: (H, W, 3) uint8 RGB each, of any size; at least one.
+        captions: one per picture, written into its upper left corner; or none at all.
+        cell: width and height of a cell, px.
+
+    Returns:
+        The sheet, uint8 RGB.
+    """
+    width, height = cell
+    columns = min(columns, len(pictures))
+    sheet = np.full((-(-len(pictures) // columns) * height, columns * width, 3), 30, np.uint8)
+    for number, picture in enumerate(pictures):
+        scale = min(width / picture.shape[1], height / picture.shape[0])
+        size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        shown = cv2.resize(picture, size, interpolation=method)
+        row, column = divmod(number, columns)
+        top = row * height + (height - shown.shape[0]) // 2
+        left = column * width + (width - shown.shape[1]) // 2
+        sheet[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+        if captions:
+            corner, text = (column * width, row * height), captions[number]
+            (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+            cv2.rectangle(
+                sheet, corner, (corner[0] + wide + 6, corner[1] + tall + 8), (0, 0, 0), -1
+            )
+            cv2.putText(sheet, text, (corner[0] + 3, corner[1] + tall + 4),
+                        cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 0), 1, cv2.LINE_AA)  # fmt: skip
+    return sheet
+
+
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB in the format of the path's ending.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    if not cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1])):
+        raise OSError(f"{path} could not be written")
+
+
+def _figure(title: str, x_label: str, y_label: str):
+    require_plots()
+    # No pyplot: it would look for a screen and keep every figure.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    return figure, axes
+
+
+def _finish(figure, axes, path: Path, y_limits: tuple[float, float] | None) -> None:
+    if y_limits is not None:
+        axes.set_ylim(*y_limits)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def _short(value: float) -> str:
+    if not math.isfinite(value):
+        return ""
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _unknown(value: object) -> bool:
+    return value is None or isinstance(value, float | np.floating) and not math.isfinite(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if _unknown(value) else value

@@ -1,0 +1,52 @@
+"""`pack`: the weights of a training run as a file to ship: FP16, with its description."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_pack(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to a parser."""
+    parser = subparsers.add_parser("pack", help=__doc__, description=__doc__)
+    parser.add_argument("weights", type=Path, help="weights.safetensors of a run")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument(
+        "--about", action="append", default=[], metavar="TOPIC=TEXT",
+        help="what the command `info` says of it, such as licence=..., data=...",
+    )  # fmt: skip
+    parser.add_argument(
+        "--post", action="append", default=[], metavar="PART.NAME=VALUE",
+        help="a setting of the proposals integration, such as hand.th_persondetect=0.3; see "
+        "dope_model/postprocess/settings.py",
+    )  # fmt: skip
+    parser.add_argument("--proposals", type=int, help="of the mode that it is made for")
+    parser.set_defaults(run=run_pack)
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    """Write the packed file and print its size."""
+    from dataclasses import replace
+
+    from dope_model.checkpoint import load_checkpoint, save_checkpoint
+    from dope_model.commands.train import with_changes
+
+    checkpoint = load_checkpoint(options.weights)
+    for text in options.post:
+        part, dot, change = text.partition(".")
+        if not dot or part not in checkpoint.integration:
+            raise ValueError(
+                f"--post takes PART.NAME=VALUE with a part of {', '.join(checkpoint.integration)}, "
+                f"not {text!r}"
+            )
+        checkpoint.integration[part] = with_changes(checkpoint.integration[part], [change])
+    for text in options.about:
+        topic, equals, words = text.partition("=")
+        if not equals:
+            raise ValueError(f"--about takes TOPIC=TEXT, not {text!r}")
+        checkpoint.about[topic] = words
+    if options.proposals is not None:
+        checkpoint.mode = replace(checkpoint.mode, proposals=options.proposals)
+    save_checkpoint(checkpoint, options.out, half=True)
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
+    return 0

@@ -1,0 +1,120 @@
+"""Bodies that people marked in 2D, completed by what the experts say of the same person.
+
+People know best where a joint is, the experts alone know the third dimension; where the two
+contradict each other one of them is wrong, and nothing is learned from that joint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from dope_model.datasets.labels import PartLabels, Sample, Visibility
+from dope_model.skeleton import BODY
+
+# Two marks of a joint agree within this share of the body's size, the root of its box's area.
+AGREEMENT = 0.12
+# A body that people marked needs so many joints to be learned from.
+MIN_JOINTS = 6
+# Share of the joints known to both that must agree for two bodies to be one person's.
+SAME_PERSON = 0.6
+# Where bodies overlap by this IoU and are not the same, neither is learned from.
+CONTRADICTION_IOU = 0.4
+
+
+def with_human_joints(sample: Sample, keypoints_2d: np.ndarray, labelled: np.ndarray) -> Sample:
+    """The experts' labels of a picture, joined with one body that people marked.
+
+    Args:
+        sample: the experts' labels.
+        keypoints_2d: (13, 2) px, what people marked.
+        labelled: (13,) bool, which joints they marked.
+
+    Returns:
+        The sample with its body labels changed. Where the experts found the same person, joints on
+        which both agree are at the people's place with the experts' 3D, and joints on which they
+        differ are not valid. Where they found nobody, the people's body stands alone, without 3D.
+        Where they found somebody else in its place, that region is ignored.
+    """
+    body = sample.parts["body"]
+    if labelled.sum() < MIN_JOINTS:
+        return sample
+    size = np.sqrt(np.prod(np.ptp(keypoints_2d[labelled], axis=0)))
+    if size < 1:
+        return sample
+    common = body.valid_2d & labelled
+    near = np.linalg.norm(body.keypoints_2d - keypoints_2d, axis=2) <= AGREEMENT * size
+    share = (near & common).sum(axis=1) / np.maximum(common.sum(axis=1), 1)
+    share[common.sum(axis=1) < 3] = 0
+    if len(share) and share.max() >= SAME_PERSON:
+        changed = _joined(body, int(share.argmax()), keypoints_2d, labelled, near)
+    else:
+        changed = _added(body, keypoints_2d, labelled)
+    return replace(sample, parts={**sample.parts, "body": changed})
+
+
+def _joined(
+    body: PartLabels, i: int, keypoints_2d: np.ndarray, labelled: np.ndarray, near: np.ndarray
+) -> PartLabels:
+    """`body` with its instance `i` corrected."""
+    # The experts' head is a definite place; of people's marks it is only derived.
+    use = labelled.copy()
+    use[BODY.index["head"]] &= not body.valid_2d[i, BODY.index["head"]]
+    disputed = labelled & body.valid_2d[i] & ~near[i]
+    new = _copy(body)
+    new.keypoints_2d[i, use] = keypoints_2d[use]
+    new.valid_2d[i] = (body.valid_2d[i] | labelled) & ~disputed
+    new.valid_3d[i] = body.valid_3d[i] & ~disputed
+    new.visibility[i] = np.where(new.valid_2d[i], Visibility.VISIBLE, Visibility.UNKNOWN)
+    return new
+
+
+def _added(body: PartLabels, keypoints_2d: np.ndarray, labelled: np.ndarray) -> PartLabels:
+    """`body` with one more instance, or with its region to be ignored where there is another."""
+    box = _box(keypoints_2d, labelled)
+    seen = [v | ~v.any() for v in body.valid_2d]
+    others = [_box(p, v) for p, v in zip(body.keypoints_2d, seen, strict=True)]
+    others = np.array(others).reshape(-1, 4)
+    contradicted = _iou(box, others) > CONTRADICTION_IOU
+    new = _select(body, ~contradicted)
+    if contradicted.any():
+        new.ignored = np.concatenate([body.ignored, others[contradicted], box[None]])
+        return new
+    one = PartLabels.empty("body", len(BODY))
+    for name, value in {
+        "keypoints_2d": np.where(labelled[:, None], keypoints_2d, box.reshape(2, 2).mean(axis=0)),
+        "keypoints_3d": np.zeros((len(BODY), 3)),
+        "valid_2d": labelled,
+        "valid_3d": np.zeros(len(BODY), bool),
+        "visibility": np.where(labelled, Visibility.VISIBLE, Visibility.UNKNOWN),
+        "person": -1,
+        "root": np.full(3, np.nan),
+        "score": 1.0,
+    }.items():
+        array = getattr(new, name)
+        setattr(one, name, np.concatenate([array, np.asarray(value, array.dtype)[None]]))
+    one.ignored = body.ignored
+    one.complete = body.complete
+    return one
+
+
+def _copy(labels: PartLabels) -> PartLabels:
+    return _select(labels, np.arange(len(labels)))
+
+
+def _select(labels: PartLabels, which: np.ndarray) -> PartLabels:
+    per_instance = ("keypoints_2d", "keypoints_3d", "valid_2d", "valid_3d", "visibility",
+                    "person", "root", "score")  # fmt: skip
+    return replace(labels, **{name: getattr(labels, name)[which].copy() for name in per_instance})
+
+
+def _box(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    return np.concatenate([points[valid].min(axis=0), points[valid].max(axis=0)])
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    overlap = np.prod(np.clip(high - low, 0, None), axis=1)
+    area = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - overlap
+    return overlap / np.maximum(area, 1e-9)

@@ -1,0 +1,53 @@
+"""Frames of videos by their number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class VideoFrames:
+    """Frames of the video that was read last; reading on is fast, going back starts anew."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._next = 0
+        self._capture: cv2.VideoCapture | None = None
+
+    def __call__(self, path: Path, frame: int) -> np.ndarray:
+        """Frame `frame` of a video as (H, W, 3) uint8 RGB.
+
+        Raises:
+            ValueError: the file is no video, or has no such frame.
+        """
+        if path != self._path or frame < self._next:
+            self._capture = cv2.VideoCapture(str(path))
+            if not self._capture.isOpened():
+                raise ValueError(f"{path} is not a video that OpenCV can read, or is damaged")
+            self._path, self._next = path, 0
+        # Seeking by number is not exact in many formats: frames are counted by reading them.
+        while self._next < frame:
+            if not self._capture.grab():
+                raise ValueError(f"{path} ends after {self._next} frames; frame {frame} is asked")
+            self._next += 1
+        good, bgr = self._capture.read()
+        if not good:
+            raise ValueError(f"{path} ends after {self._next} frames; frame {frame} is asked")
+        self._next += 1
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def video_size(path: Path) -> tuple[int, int]:
+    """Width and height of a video, px.
+
+    Raises:
+        ValueError: the file is no video.
+    """
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise ValueError(f"{path} is not a video that OpenCV can read, or is damaged")
+    size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    capture.release()
+    return size

@@ -1,0 +1,198 @@
+"""Table 1 of the paper on data of one's own: what distillation is worth.
+
+Out of completely labelled pictures come three sets of which each knows one part. A part expert is
+trained on each, and then the whole-body network in three ways: on the partial annotations, where
+what is not annotated counts as background; with the experts' pseudo ground truth; and with the
+distillation loss on top. All are judged on the same pictures.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dope_model.benchmark.predictions import CachedFinder
+from dope_model.benchmark.protocols.lspet import Lspet
+from dope_model.benchmark.rendered import judge_model, summarise
+from dope_model.benchmark.report import markdown_table, write_json
+from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dope_model.datasets.labels import LabelSet
+from dope_model.datasets.partial import split_by_part
+from dope_model.datasets.pseudo_labels import Confidence, complete_labels
+from dope_model.network.config import TRAINED, Mode
+from dope_model.skeleton import PARTS
+from dope_model.training.anchor_poses import PAPER_CLASSES, fit_anchor_poses
+from dope_model.training.data import Source
+from dope_model.training.loop import (
+    WEIGHTS_FILE,
+    Trainer,
+    TrainingSettings,
+    fresh_checkpoint,
+    load_expert,
+)
+
+VARIANTS = {
+    "partial": "(a) partial ground truth only",
+    "pseudo": "(b) pseudo ground truth, no distillation loss",
+    "distilled": "(c) pseudo ground truth and distillation loss",
+}
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What decides a study.
+
+    Attributes:
+        per_part, held_out: pictures in each part's set, and to judge hands and faces on.
+        expert_epochs, epochs: of the experts, and of the whole-body networks.
+        training: everything else, the same for all.
+    """
+
+    per_part: int = 700
+    held_out: int = 300
+    expert_epochs: int = 6
+    epochs: int = 4
+    backbone: str = "mobilenet_v2"
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    confidence: Confidence = field(default_factory=Confidence)
+
+
+@dataclass
+class DistillationStudy:
+    """A study in a folder, made step by step: what is done is not done again.
+
+    Attributes:
+        labels, images: completely labelled pictures.
+        seed: of the split and of all trainings.
+        lspet: a folder of Leeds Sports Pose to judge bodies on; None: the held-out pictures alone.
+    """
+
+    labels: Path
+    images: Path
+    out: Path
+    settings: StudySettings
+    backbone_weights: Path | None = None
+    seed: int = 0
+    lspet: Path | None = None
+    device: str = "cpu"
+
+    def run(self) -> list[dict[str, object]]:
+        """All steps; the rows of the table, which is written to table.md and table.json."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        partial = self._split()
+        start = self._start(partial)
+        experts = {
+            part: self._train(f"{part} expert", {part: partial[part]}, start[part], "experts")
+            for part in PARTS
+        }
+        completed = self._complete(partial, experts)
+        whole = start["whole"]
+        networks = {
+            "partial": self._train("partial", partial, whole, "partial"),
+            "pseudo": self._train("pseudo", completed, whole, "pseudo"),
+            "distilled": self._train("distilled", completed, whole, "distilled", experts),
+        }
+        rows = [self._judge(f"{part} expert", path) for part, path in experts.items()]
+        rows += [self._judge(VARIANTS[name], path) for name, path in networks.items()]
+        (self.out / "table.md").write_text(markdown_table(rows) + "\n")
+        about = {"seed": self.seed, "pictures per part": self.settings.per_part}
+        write_json(self.out / "table.json", {"rows": rows, **about})
+        return rows
+
+    def _split(self) -> dict[str, Path]:
+        paths = {name: self.out / f"{name}.npz" for name in (*PARTS, "held_out")}
+        if not all(path.is_file() for path in paths.values()):
+            s = self.settings
+            sets = split_by_part(LabelSet.load(self.labels), s.per_part, s.held_out, self.seed)
+            for name, path in paths.items():
+                sets[name].save(path)
+        return {part: paths[part] for part in PARTS}
+
+    def _start(self, partial: dict[str, Path]) -> dict[str, Path]:
+        """Untrained weights of all networks; experts and whole-body share their anchor poses."""
+        paths = {name: self.out / f"start {name}.safetensors" for name in (*PARTS, "whole")}
+        if all(path.is_file() for path in paths.values()):
+            return paths
+        anchors = {
+            part: fit_anchor_poses(part, LabelSet.load(path), PAPER_CLASSES[part], self.seed)
+            for part, path in partial.items()
+        }
+        for name, path in paths.items():
+            own = anchors if name == "whole" else {name: anchors[name]}
+            save_checkpoint(self._fresh(own), path)
+        return paths
+
+    def _fresh(self, anchors) -> Checkpoint:
+        mode = Mode(self.settings.training.height, 1333, 50, half=True)
+        return fresh_checkpoint(
+            anchors, self.settings.backbone, mode, self.backbone_weights, self.seed
+        )
+
+    def _train(
+        self,
+        name: str,
+        labels: dict[str, Path],
+        start: Path,
+        kind: str,
+        experts: dict[str, Path] | None = None,
+    ) -> Path:
+        """Train, or go on with it; the path of the weights."""
+        epochs = self.settings.expert_epochs if kind == "experts" else self.settings.epochs
+        settings = replace(
+            self.settings.training,
+            epochs=epochs, seed=self.seed, partial_is_background=kind == "partial",
+        )  # fmt: skip
+        folder = self.out / name
+        trainer = Trainer(
+            load_checkpoint(start),
+            [Source(path, self.images) for path in labels.values()],
+            settings,
+            folder,
+            torch.device(self.device),
+            {part: load_expert(path, part) for part, path in (experts or {}).items()},
+        )
+        if trainer.batch < epochs * trainer.batches_per_epoch:
+            print(f"{name}: from batch {trainer.batch}", flush=True)
+            trainer.run()
+        return folder / WEIGHTS_FILE
+
+    def _complete(self, partial: dict[str, Path], experts: dict[str, Path]) -> dict[str, Path]:
+        """Each part's set with the pseudo ground truth of the other parts' experts."""
+        completed = {}
+        for part, path in partial.items():
+            target = completed[part] = self.out / f"{part} completed.npz"
+            if not target.is_file():
+                others = {p: e for p, e in experts.items() if p != part}
+                labels = complete_labels(
+                    LabelSet.load(path), self.images, others, self.settings.confidence, self.device
+                )
+                labels.save(target.with_suffix(".new"))
+                target.with_suffix(".new").replace(target)
+        return completed
+
+    def _judge(self, name: str, weights: Path) -> dict[str, object]:
+        """A row: bodies on Leeds Sports Pose, and every part on the held-out pictures."""
+        finder = CachedFinder(self.out / "predictions", str(weights), self.device, TRAINED, "torch")
+        parts = load_checkpoint(weights).config.parts
+        row: dict[str, object] = {"network": name}
+        if self.lspet is not None and "body" in parts:
+            protocol = Lspet()
+            pictures = protocol.load(Namespace(data=self.lspet))
+            judged = [protocol.judge(p, finder.find_parts(p.path)) for p in pictures]
+            summary = protocol.summarise(pictures, judged).summary
+            row["LSPET PCK@0.2"] = summary["PCK@0.2"]
+            row["LSPET recall"] = summary["recall"]
+        held_out = LabelSet.load(self.out / "held_out.npz")
+        results = judge_model(finder, self.images, held_out.samples)
+        for part in PARTS:
+            if part not in parts or part not in results:
+                continue
+            instances = results[part].instances
+            row[f"{part} recall"] = summarise(instances, results[part].wrong)["recall"]
+            # Of those that are missed all joints are wrong.
+            row[f"{part} PCK"] = float(np.mean([i.pck if i.found else 0 for i in instances]))
+        return row
