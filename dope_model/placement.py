@@ -1,12 +1,32 @@
-"""Where a part stands in front of the camera, from its 2D and 3D pose and the intrinsics."""
+"""Where a part stands in front of the camera, from its 2D and 3D pose and the camera.
+
+A camera with lens distortion is a `dope_model.lens.LensCamera`; a registered depth image makes the
+distance a measured one (`dope_model.depth`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from dope_model.depth import DepthImage, depth_of_root
 from dope_model.poses import PartPose, WholeBody
+from dope_model.skeleton import FACE84
+
+_EARS = [FACE84.index["contour_0"], FACE84.index["contour_32"]]
+
+
+class Camera(Protocol):
+    """What placement needs to know of a camera: which ray meets which pixel."""
+
+    def rays(self, points: np.ndarray) -> np.ndarray:
+        """Directions (..., 2) of pixels (..., 2), as x/z and y/z in the optical frame; NaN where
+        no ray is known."""
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of points (..., 3) in the optical frame, m."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,16 @@ class Intrinsics:
         focal = 0.5 * width / np.tan(np.radians(horizontal_fov_deg) / 2)
         return cls(focal, focal, width / 2, height / 2)
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """(3, 3) camera matrix."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], float)
+
+    def rays(self, points: np.ndarray) -> np.ndarray:
+        """Directions (..., 2) of pixels (..., 2), as x/z and y/z in the optical frame."""
+        focal, centre = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
+        return (np.asarray(points, float) - centre) / focal
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of points (..., 3) in the optical frame, m."""
         focal, centre = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
@@ -36,69 +66,111 @@ class Intrinsics:
 def place_root(
     keypoints_2d: np.ndarray,
     keypoints_3d: np.ndarray,
-    intrinsics: Intrinsics,
+    camera: Camera,
     trusted: np.ndarray | None = None,
+    depth: float | None = None,
 ) -> np.ndarray | None:
     """Root position (3,) in the optical frame, m, that makes the 3D pose project onto the 2D one.
 
-    Each joint gives two equations that are linear in the root t:
-    `fx (X + tx) - (u - cx) (Z + tz) = 0` and the same for v. They are solved by least squares,
-    each scaled by the focal length so that x and y count alike.
+    With the ray (a, b) = (x/z, y/z) of its pixel each joint gives two equations that are linear in
+    the root t: `X + tx - a (Z + tz) = 0` and `Y + ty - b (Z + tz) = 0`. They are solved by least
+    squares.
 
     Args:
-        keypoints_2d: (J, 2) px, rectified.
+        keypoints_2d: (J, 2) px, as the camera sees them.
         keypoints_3d: (J, 3) m, root-relative.
         trusted: (J,) bool, the joints to use; all when None or when fewer than four are trusted.
+        depth: tz where it was measured, m; then only tx and ty are solved for.
 
     Returns:
         The root, or None where no root in front of the camera fits (all joints in one pixel, say).
     """
     if trusted is not None and trusted.sum() >= 4:
         keypoints_2d, keypoints_3d = keypoints_2d[trusted], keypoints_3d[trusted]
-    centre = np.array([intrinsics.cx, intrinsics.cy])
-    rays = (keypoints_2d.astype(float) - centre) / np.array([intrinsics.fx, intrinsics.fy])
-    count = len(rays)
-    equations = np.zeros((count, 2, 3))
-    equations[:, 0, 0] = equations[:, 1, 1] = 1
-    equations[:, :, 2] = -rays
-    values = rays * keypoints_3d[:, 2:] - keypoints_3d[:, :2]
-    root, _, rank, _ = np.linalg.lstsq(equations.reshape(-1, 3), values.reshape(-1), rcond=1e-9)
-    nearest = root[2] + keypoints_3d[:, 2].min()
-    if rank < 3 or not np.isfinite(root).all() or nearest <= 0:
+    rays = camera.rays(keypoints_2d)
+    known = np.isfinite(rays).all(axis=-1)
+    rays, joints = rays[known], np.asarray(keypoints_3d, float)[known]
+    if len(rays) < (2 if depth is None else 1):
         return None
-    return root
+    if depth is not None:
+        sideways = (rays * (joints[:, 2:] + depth) - joints[:, :2]).mean(axis=0)
+        root = np.array([*sideways, depth])
+    else:
+        equations = np.zeros((len(rays), 2, 3))
+        equations[:, 0, 0] = equations[:, 1, 1] = 1
+        equations[:, :, 2] = -rays
+        values = rays * joints[:, 2:] - joints[:, :2]
+        root, _, rank, _ = np.linalg.lstsq(equations.reshape(-1, 3), values.reshape(-1), rcond=1e-9)
+        if rank < 3:
+            return None
+    nearest = root[2] + joints[:, 2].min()
+    return root if np.isfinite(root).all() and nearest > 0 else None
 
 
 def place_people(
-    people: list[WholeBody], intrinsics: Intrinsics
+    people: list[WholeBody], camera: Camera, depth: DepthImage | None = None
 ) -> list[tuple[WholeBody, dict[str, np.ndarray]]]:
     """Every part's joints (J, 3) in the camera's optical frame, m, by slot.
 
     The body is placed by its own 2D and 3D pose. Hands hang at its wrists and the face at its
-    head, where the body has them; a part without a body is placed by itself. Parts that cannot be
-    placed are left out.
+    head, where the body has them; a part without a body is placed by itself. Where there is depth
+    under a part's visible joints, its distance comes from there. Parts that cannot be placed are
+    left out.
     """
     placed = []
     for person in people:
         slots: dict[str, np.ndarray] = {}
         for slot, pose in person.parts():
-            points = _hung_on_body(person, slot, pose, slots.get("body"))
-            if points is None:
-                root = place_root(pose.keypoints_2d, pose.keypoints_3d, intrinsics, pose.trusted)
-                points = None if root is None else pose.keypoints_3d + root
-            if points is not None:
-                slots[slot] = points
+            root = _hung_on_body(person, slot, pose, slots.get("body"))
+            hung = root is not None
+            if not hung:
+                root = place_root(pose.keypoints_2d, pose.keypoints_3d, camera, pose.trusted)
+            if depth is not None:
+                root = _measured(person, slot, pose, root, hung, camera, depth)
+            if root is not None:
+                slots[slot] = pose.keypoints_3d + root
         placed.append((person, slots))
     return placed
+
+
+def roots_of(person: WholeBody, slots: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The root (3,) of every placed part, m, by slot; see `Skeleton.root`."""
+    return {slot: person.skeleton(slot).root_of(points) for slot, points in slots.items()}
 
 
 def _hung_on_body(
     person: WholeBody, slot: str, pose: PartPose, body: np.ndarray | None
 ) -> np.ndarray | None:
+    """Where the origin of a hand's or a face's 3D pose is if it is tied to the body."""
     if body is None or slot == "body":
         return None
     index = person.skeleton("body").index
     if slot == "face":
-        return pose.keypoints_3d - pose.keypoints_3d.mean(axis=0) + body[index["head"]]
+        # The head is the middle of the ears, before which the face's outline begins and ends.
+        return body[index["head"]] - pose.keypoints_3d[_EARS].mean(axis=0)
     wrist = index["right_wrist" if slot == "right_hand" else "left_wrist"]
-    return pose.keypoints_3d - pose.keypoints_3d[0] + body[wrist]
+    return body[wrist] - pose.keypoints_3d[0]
+
+
+def _measured(
+    person: WholeBody,
+    slot: str,
+    pose: PartPose,
+    root: np.ndarray | None,
+    hung: bool,
+    camera: Camera,
+    depth: DepthImage,
+) -> np.ndarray | None:
+    """`root` as the depth image has it; `root` itself where that says nothing of this part."""
+    measured = depth_of_root(
+        pose.keypoints_2d,
+        pose.keypoints_3d[:, 2],
+        pose.trusted,
+        person.skeleton(slot),
+        depth,
+        expected=root[2] if hung and root is not None else None,
+    )
+    if measured is None:
+        return root
+    refined = place_root(pose.keypoints_2d, pose.keypoints_3d, camera, pose.trusted, depth=measured)
+    return root if refined is None else refined

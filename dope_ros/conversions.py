@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from geometry_msgs.msg import Point
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dope_model.poses import PART_SLOTS, PartPose, WholeBody
@@ -25,15 +25,36 @@ _LAYOUT = (
     | {"mono16": (2, 1), "rgb16": (2, 3), "bgr16": (2, 3), "rgba16": (2, 4), "bgra16": (2, 4)}
     | {f"{pattern}8": (1, 1) for pattern in _BAYER}
     | {f"{pattern}16": (2, 1) for pattern in _BAYER}
-    | {"yuv422": (1, 2), "yuv422_yuy2": (1, 2)}
+    | {"yuv422": (1, 2), "yuv422_yuy2": (1, 2), "nv12": (1, 1), "nv21": (1, 1)}
 )
 
-# Newer names, as those that every version of the libraries knows.
-_OLDER_NAME = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2", "8UC1": "mono8"}
+# Newer names, as those that every version of the libraries knows. And OpenCV's names of arrays,
+# which say nothing of colours: OpenCV's own order is meant.
+_OTHER_NAMES = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2"} | {
+    "8UC1": "mono8",
+    "8UC3": "bgr8",
+    "8UC4": "bgra8",
+}
+
+# YUV 4:2:0: all of the luma, then the chroma at half the resolution in half as many rows.
+_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+
+# First and last bytes of the pictures that cameras compress to; a picture that was cut off has no
+# end, but most decoders fill up the rest with grey.
+_COMPRESSED = {"JPEG": (b"\xff\xd8", b"\xff\xd9"), "PNG": (b"\x89PNG", b"IEND")}
+_AFTER_THE_END = 4096  # some cameras pad
 
 
 class BadImageError(ValueError):
-    """An image message that cannot be read; the text says why."""
+    """An image message that cannot be read; the text says why.
+
+    Attributes:
+        kind: the same in a word or two, alike for all images with that trouble.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 def _color_converter() -> tuple[str, Callable[[Image, str], np.ndarray]]:
@@ -65,44 +86,54 @@ def image_to_rgb(message: Image) -> np.ndarray:
         BadImageError: the image is empty or truncated, its encoding is not known, or its sizes
             contradict each other.
     """
-    encoding = _OLDER_NAME.get(message.encoding, message.encoding)
+    encoding = _OTHER_NAMES.get(message.encoding, message.encoding)
     if encoding not in _LAYOUT:
         raise BadImageError(
+            "unknown encoding",
             f"encoding {message.encoding!r} is not known; known are "
-            + ", ".join(sorted({*_LAYOUT, *_OLDER_NAME}))
+            + ", ".join(sorted({*_LAYOUT, *_OTHER_NAMES})),
         )
     height, width, step, size = message.height, message.width, message.step, len(message.data)
     if height == 0 or width == 0:
-        raise BadImageError(f"the image is empty: {width} x {height} pixels")
+        raise BadImageError("empty", f"the image is empty: {width} x {height} pixels")
     depth, channels = _LAYOUT[encoding]
     row = width * depth * channels
     if step < row:
         raise BadImageError(
-            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}"
+            "wrong step",
+            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}",
         )
-    if size != height * step:
-        trouble = "truncated" if size < height * step else "too long"
+    planar = encoding in _PLANAR
+    if (encoding.startswith("yuv422") or planar) and width % 2 or planar and height % 2:
         raise BadImageError(
-            f"the image is {trouble}: there are {size} bytes of data, but {height} rows of {step} "
-            f"bytes are {height * step}"
+            "odd size", f"an image in {message.encoding} is {width} x {height} pixels, which is odd"
         )
-    if encoding.startswith("yuv422") and width % 2:
-        raise BadImageError(f"an image in {message.encoding} is {width} pixels wide, which is odd")
+    row_count = height * 3 // 2 if planar else height
+    if size != row_count * step:
+        kind = "truncated" if size < row_count * step else "too long"
+        raise BadImageError(
+            kind,
+            f"the image is {kind}: there are {size} bytes of data, but {row_count} rows of {step} "
+            f"bytes are {row_count * step}",
+        )
     if encoding.startswith("bayer") and min(width, height) < 2:
         raise BadImageError(
-            f"a {message.encoding} image of {width} x {height} pixels has no colour"
+            "too small", f"a {message.encoding} image of {width} x {height} pixels has no colour"
         )
 
     data = message.data
     swapped = depth == 2 and bool(message.is_bigendian) != (sys.byteorder == "big")
     if step != row or swapped:
-        rows = np.frombuffer(data, np.uint8).reshape(height, step)[:, :row]
+        rows = np.frombuffer(data, np.uint8).reshape(row_count, step)[:, :row]
         if swapped:
             rows = np.ascontiguousarray(rows).view(np.uint16).byteswap()
         data = array("B")
         data.frombytes(np.ascontiguousarray(rows).tobytes())
     if encoding == "rgb8":
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    if planar:
+        luma_and_chroma = np.frombuffer(data, np.uint8).reshape(row_count, width)
+        return cv2.cvtColor(luma_and_chroma, _PLANAR[encoding])
 
     plain = Image(
         height=height, width=width, encoding=encoding, step=row, is_bigendian=sys.byteorder == "big"
@@ -112,12 +143,45 @@ def image_to_rgb(message: Image) -> np.ndarray:
         image = _to_color(plain, "rgb8" if depth == 1 else "rgb16")
     except Exception as error:  # the libraries raise many kinds
         raise BadImageError(
-            f"{COLOR_LIBRARY} cannot convert {message.encoding}: {error}"
+            "not decodable", f"{COLOR_LIBRARY} cannot convert {message.encoding}: {error}"
         ) from error
     if depth == 2:
         # By one rule for both libraries, of which one rounds and the other truncates.
         image = cv2.convertScaleAbs(image, alpha=255 / 65535)
     return image
+
+
+def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
+    """The picture in a compressed message, JPEG or PNG, as (H, W, 3) uint8 RGB.
+
+    What `format` says is not needed: the data say what they are. An orientation in the picture's
+    metadata is not applied, as pixels must stay where the camera's intrinsics say.
+
+    Raises:
+        BadImageError: the data are empty, cut off, neither JPEG nor PNG, or cannot be decoded.
+    """
+    data = np.frombuffer(message.data, np.uint8)
+    start = data[:4].tobytes()
+    if not len(data):
+        raise BadImageError("empty", "the compressed image has no data")
+    ends = [end for begin, end in _COMPRESSED.values() if start.startswith(begin)]
+    if not ends:
+        raise BadImageError(
+            "unknown encoding",
+            f"the compressed image (format {message.format!r}) is neither JPEG nor PNG; it begins "
+            f"with the bytes {start.hex(' ')}",
+        )
+    if ends[0] not in data[-_AFTER_THE_END:].tobytes():
+        raise BadImageError(
+            "truncated", f"the compressed image is cut off: {len(data)} bytes without the end"
+        )
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise BadImageError("not decodable", f"the image cannot be decoded: {error}") from error
+    if bgr is None:
+        raise BadImageError("not decodable", "the compressed image cannot be decoded")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def rgb_to_image(rgb: np.ndarray, header: Header) -> Image:

@@ -37,13 +37,12 @@ def person_ids(people: Sequence[WholeBody]) -> list[int]:
 class PersonMarkers:
     """Builds one MarkerArray per image and remembers which markers RViz still shows.
 
-    Args:
+    Attributes:
         lifetime: s after which RViz drops a marker that is not renewed; 0: never.
     """
 
     def __init__(self, lifetime: float):
-        seconds, nanoseconds = divmod(round(lifetime * 1e9), 1_000_000_000)
-        self._lifetime = Duration(sec=seconds, nanosec=nanoseconds)
+        self.lifetime = lifetime
         self._shown: set[tuple[str, int]] = set()
 
     def build(
@@ -60,6 +59,11 @@ class PersonMarkers:
             markers.append(Marker(header=header, ns=namespace, id=number, action=Marker.DELETE))
         self._shown = shown
         return MarkerArray(markers=markers)
+
+    def clear(self, header: Header) -> MarkerArray:
+        """The message that makes RViz drop every marker of the topic."""
+        self.forget()
+        return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
 
     def forget(self) -> None:
         """Nobody listened for a while: what they were shown has faded."""
@@ -95,7 +99,8 @@ class PersonMarkers:
 
     def _marker(self, header: Header, namespace: str, number: int, kind: int) -> Marker:
         marker = Marker(header=header, ns=namespace, id=number, type=kind, action=Marker.ADD)
-        marker.lifetime = self._lifetime
+        seconds, nanoseconds = divmod(round(self.lifetime * 1e9), 1_000_000_000)
+        marker.lifetime = Duration(sec=seconds, nanosec=nanoseconds)
         marker.pose.orientation.w = 1.0
         return marker
 

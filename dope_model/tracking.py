@@ -1,0 +1,265 @@
+"""The same person, the same number from image to image.
+
+Norfair does the matching (https://github.com/tryolabs/norfair, BSD 3-clause; installed as its
+maintained fork norfair-enough, which works with NumPy 2). It was chosen because it tracks keypoints
+with a mask of those seen, and is small: NumPy, SciPy and rich. Roboflow's trackers and supervision
+know only boxes, and bring matplotlib and a second OpenCV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from dope_model.poses import PART_SLOTS, WholeBody, boxes_around
+from dope_model.skeleton import BODY
+
+MEMORY = 1.5
+"""s for which a person who is not seen keeps the number."""
+_NEW_MEMORY = 0.3
+"""s for which a person who was seen once does, so that a false one is soon forgotten."""
+
+# Norfair counts frames. Here one of its frames is a tick of this many seconds, as many as went by
+# between the stamps of two images, so that the rate of the camera and skipped images do not matter.
+_TICK = 0.01
+_UNKNOWN_INTERVAL = 1 / 30
+"""s between two images with the same stamp."""
+_STEP_BACK = 0.5
+"""s by which stamps may go back before it is another recording."""
+
+# All in heights of a person, so that size and resolution do not matter.
+_REACH = 0.35
+"""Mean distance of the joints from where they are expected at which it is someone else."""
+_LENIENCE = 1.0
+"""Share by which the reach grows in each second in which someone is not seen."""
+_PARTIAL = 0.15
+"""Added for people of whom there is only a hand or a face: bodies choose first."""
+_JOINT_NOISE = 0.02
+_ACCELERATION = 1.2
+"""Spectral density of the acceleration, heights / s^1.5."""
+
+_LIMB_DAMPING = 0.15
+"""s in which the swing of a limb dies away where nothing is seen; the body goes on."""
+_BODY_DAMPING = 1.0
+
+# Heights of a person per longer side of the box of a face or a hand, which are seen alone mostly
+# from near by.
+_HEIGHTS = {"face": 7.0, "right_hand": 9.0, "left_hand": 9.0}
+_ALONE_AS = {"face": "head", "right_hand": "right_wrist", "left_hand": "left_wrist"}
+_LEAST_SEEN = 3
+
+
+class PersonTracker:
+    """Gives people track ids: 1, 2, ... in the order in which they were first seen.
+
+    A hand or a face without a body counts as a body of which only the wrist or the head is seen.
+
+    Args:
+        memory: s for which a person who is not seen keeps the id.
+
+    Raises:
+        ImportError: Norfair is not installed; the text has the command that brings it.
+    """
+
+    def __init__(self, memory: float = MEMORY) -> None:
+        if not memory > 0:
+            raise ValueError(f"memory is {memory} s, but must be positive")
+        self.memory = memory
+        self._norfair = _import_norfair()
+        self._first_id = 0
+        self._tracker = self._new_tracker()
+        self._stamp: float | None = None
+        self._image = 0
+
+    def update(self, people: list[WholeBody], stamp: float) -> list[WholeBody]:
+        """The people of the next image with their track ids, in the order given.
+
+        Args:
+            stamp: when the image was taken, s.
+        """
+        if self._stamp is not None and stamp < self._stamp - _STEP_BACK:
+            self.reset()
+        ticks = self._ticks_until(stamp)
+        self._image += 1
+        for _ in range(ticks - 1):
+            if not self._tracker.tracked_objects:
+                break
+            self._tracker.update()
+        detections = [self._detection(i, person) for i, person in enumerate(people)]
+        tracked = self._tracker.update(
+            detections, period=max(round(_NEW_MEMORY / _TICK), 2 * ticks)
+        )
+        ids = {}
+        for one in tracked:
+            image, place, height = one.last_detection.data
+            if image == self._image:
+                ids[place] = self._first_id + one.id
+                one.filter.saw(height, one.last_detection.scores > 0)
+        return [replace(person, track_id=ids.get(i, -1)) for i, person in enumerate(people)]
+
+    def reset(self) -> None:
+        """Forget everybody; new ids go on from the last one."""
+        self._first_id += self._tracker.total_object_count
+        self._tracker = self._new_tracker()
+        self._stamp = None
+
+    def _new_tracker(self):
+        tracker = self._norfair.Tracker(
+            "euclidean",
+            distance_threshold=_REACH,
+            hit_counter_max=max(2, round(self.memory / _TICK)),
+            initialization_delay=0,
+            filter_factory=_motion_factory(self._norfair)(),
+            past_detections_length=0,
+        )
+        tracker.distance_function = _distance(self._norfair)()
+        return tracker
+
+    def _ticks_until(self, stamp: float) -> int:
+        """Whole ticks since the last image; what is over counts next time."""
+        if self._stamp is None:
+            self._stamp = stamp
+            return 1
+        if stamp <= self._stamp:
+            return round(_UNKNOWN_INTERVAL / _TICK)
+        ticks = max(1, round((stamp - self._stamp) / _TICK))
+        if ticks * _TICK > self.memory + 1:
+            ticks = round((self.memory + 1) / _TICK)
+            self._stamp = stamp
+        else:
+            self._stamp += ticks * _TICK
+        return ticks
+
+    def _detection(self, place: int, person: WholeBody):
+        points, seen, height = _as_body(person)
+        return self._norfair.Detection(
+            points, scores=seen.astype(float), data=(self._image, place, height)
+        )
+
+
+def _as_body(person: WholeBody) -> tuple[np.ndarray, np.ndarray, float]:
+    """A person as the joints of a body.
+
+    Returns:
+        Joints (13, 2) px; (13,) bool, those seen; the height of the person, px.
+    """
+    if person.body is not None:
+        joints = person.body.keypoints_2d[: len(BODY)].astype(float)
+        seen = person.body.trusted[: len(BODY)]
+        if seen.sum() < _LEAST_SEEN:
+            seen = np.ones(len(BODY), bool)
+        box = boxes_around(joints)
+        return joints, seen.copy(), max(1.0, float((box[2:] - box[:2]).max()))
+    joints = np.zeros((len(BODY), 2))
+    seen = np.zeros(len(BODY), bool)
+    height = 1.0
+    for slot, pose in person.parts():
+        joint = BODY.index[_ALONE_AS[slot]]
+        box = boxes_around(pose.keypoints_2d)
+        joints[joint] = (box[:2] + box[2:]) / 2 if slot == "face" else pose.keypoints_2d[0]
+        seen[joint] = True
+        height = max(height, _HEIGHTS[slot] * float((box[2:] - box[:2]).max()))
+    joints[~seen] = joints[seen].mean(axis=0)
+    return joints, seen, height
+
+
+def _import_norfair():
+    try:
+        import norfair
+    except ImportError as error:
+        raise ImportError(
+            f"tracking needs Norfair ({error}): pip install norfair-enough"
+        ) from error
+    return norfair
+
+
+def _distance(norfair) -> type:
+    class MeanJointDistance(norfair.distances.Distance):
+        """Mean distance of the joints that both have, in heights of the person."""
+
+        def get_distances(self, objects, candidates) -> np.ndarray:
+            distances = np.full((len(candidates or ()), len(objects)), np.inf)
+            for row, detection in enumerate(candidates or ()):
+                seen = detection.scores > 0
+                partial = _PARTIAL if seen.sum() < _LEAST_SEEN else 0.0
+                for column, one in enumerate(objects):
+                    both = seen & one.detected_at_least_once_points
+                    if not both.any():
+                        continue
+                    height = max(detection.data[2], one.last_detection.data[2])
+                    away = np.linalg.norm(detection.points[both] - one.estimate[both], axis=1)
+                    unseen = _TICK * (one.age - one.last_detection.age)
+                    # Nobody knows what someone did who was not seen for a while.
+                    lenience = 1 + _LENIENCE * max(0.0, unseen - _NEW_MEMORY)
+                    distances[row, column] = away.mean() / height / lenience + partial
+            return distances
+
+    return MeanJointDistance
+
+
+def _motion_factory(norfair) -> type:
+    class MotionFactory(norfair.filter.FilterFactory):
+        def create_filter(self, initial_detection: np.ndarray) -> Motion:
+            return Motion(initial_detection)
+
+    return MotionFactory
+
+
+class Motion:
+    """A Kalman filter of constant velocity for each coordinate of some points, as Norfair asks for.
+
+    While nothing is seen each point's own velocity dies away quickly and their common one slowly.
+    `x` (2 N D, 1) holds positions, px, and velocities, px/s; coordinates are independent, with the
+    covariance of each in three arrays.
+    """
+
+    def __init__(self, points: np.ndarray) -> None:
+        self._shape = points.shape
+        count = points.size
+        self.x = np.zeros((2 * count, 1))
+        self.x[:count, 0] = points.reshape(-1)
+        self._height: float | None = None
+        self._position, self._mixed, self._velocity = np.zeros((3, count))
+
+    def saw(self, height: float, seen: np.ndarray) -> None:
+        """Tell the person's height, px, and which points (N,) were seen; Norfair does not."""
+        if self._height is None:
+            # A point that was not seen may be anywhere on the person.
+            spread = np.where(np.repeat(seen, self._shape[1]), _JOINT_NOISE, 1.0)
+            self._position = (spread * height) ** 2
+            self._velocity = np.full(len(spread), height**2)
+        self._height = height
+
+    def predict(self) -> None:
+        """Go on by one tick."""
+        count = len(self._position)
+        velocity = self.x[count:, 0].reshape(self._shape)
+        common = velocity.mean(axis=0)
+        own = (velocity - common) * np.exp(-_TICK / _LIMB_DAMPING)
+        velocity = common * np.exp(-_TICK / _BODY_DAMPING) + own
+        self.x[count:, 0] = velocity.reshape(-1)
+        self.x[:count, 0] += _TICK * velocity.reshape(-1)
+        acceleration = (_ACCELERATION * (self._height or 0.0)) ** 2
+        self._position += _TICK * (2 * self._mixed + _TICK * self._velocity)
+        self._position += acceleration * _TICK**3 / 3
+        self._mixed += _TICK * self._velocity + acceleration * _TICK**2 / 2
+        self._velocity += acceleration * _TICK
+
+    def update(
+        self, z: np.ndarray, R: np.ndarray | None = None, H: np.ndarray | None = None
+    ) -> None:
+        """Take in positions (N D, 1): those that `H` has on its diagonal."""
+        count = len(self._position)
+        used = np.ones(count) if H is None else np.diagonal(H)
+        total = self._position + (_JOINT_NOISE * (self._height or 1.0)) ** 2
+        gain, gain_velocity = used * self._position / total, used * self._mixed / total
+        error = z[:, 0] - self.x[:count, 0]
+        self.x[:count, 0] += gain * error
+        self.x[count:, 0] += gain_velocity * error
+        self._velocity = self._velocity - gain_velocity * self._mixed
+        self._position = (1 - gain) * self._position
+        self._mixed = (1 - gain) * self._mixed
+
+
+assert set(_ALONE_AS) | {"body"} == set(PART_SLOTS)

@@ -1,0 +1,218 @@
+"""What a camera says about itself: camera_info to a camera model, depth images to metres.
+
+Nothing here imports ROS: any object with a message's fields will do.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from dope_model.depth import DepthImage
+from dope_model.lens import COEFFICIENT_COUNTS, LensCamera
+from dope_model.placement import Camera, Intrinsics
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo, Image
+
+# Encodings of depth images: the type of a value, and metres per unit.
+_DEPTH_ENCODINGS = {
+    "16UC1": (np.uint16, 0.001),
+    "mono16": (np.uint16, 0.001),
+    "32FC1": (np.float32, 1.0),
+}
+
+_MODEL_NAMES = {"": "plumb_bob", "fisheye": "equidistant"}
+
+
+class BadCameraInfoError(ValueError):
+    """A camera_info message that says nothing usable about an image; the text says why."""
+
+
+class BadDepthError(ValueError):
+    """A depth image that cannot be used; the text says why."""
+
+
+def camera_from_info(
+    message: CameraInfo, width: int, height: int, rectified: bool = False
+) -> Camera:
+    """The camera that took an image of `width` x `height` px.
+
+    Binning and region of interest are honoured. The principal point is moved from ROS's pixel
+    convention (centre of the top-left pixel at 0, 0) to the project's (0.5, 0.5).
+
+    Args:
+        rectified: the images are rectified (image_rect...): P holds then and there is no
+            distortion. Otherwise K and D hold.
+
+    Raises:
+        BadCameraInfoError: it is not calibrated, its numbers are not finite or contradict the
+            image's size, or its distortion model is not known.
+    """
+    if rectified and any(message.p):
+        name, fx, fy, cx, cy = "P", message.p[0], message.p[5], message.p[2], message.p[6]
+    else:
+        name, fx, fy, cx, cy = "K", message.k[0], message.k[4], message.k[2], message.k[5]
+    numbers = [float(value) for value in (fx, fy, cx, cy)]
+    if not any(numbers):
+        raise BadCameraInfoError(
+            f"{name} of camera_info is all zero: the camera is not calibrated (camera_calibration "
+            "does it; the driver must then load the file)"
+        )
+    if not all(map(math.isfinite, numbers)) or numbers[0] <= 0 or numbers[1] <= 0:
+        raise BadCameraInfoError(
+            f"{name} of camera_info has fx {fx}, fy {fy}, cx {cx}, cy {cy}: all must be finite, "
+            "and the focal lengths positive"
+        )
+    intrinsics = _in_image(message, Intrinsics(*numbers), width, height)
+    coefficients = tuple(float(value) for value in message.d)
+    if rectified or not any(coefficients):
+        return intrinsics
+    model = _MODEL_NAMES.get(message.distortion_model, message.distortion_model)
+    # Some drivers fill the list up with zeros.
+    longest = max(COEFFICIENT_COUNTS.get(model, (0,)))
+    if not any(coefficients[longest:]):
+        coefficients = coefficients[:longest]
+    try:
+        return LensCamera(intrinsics, model, coefficients)
+    except ValueError as error:
+        raise BadCameraInfoError(f"camera_info: {error}") from error
+
+
+def _in_image(message: CameraInfo, full: Intrinsics, width: int, height: int) -> Intrinsics:
+    """Intrinsics of the full sensor as those of the binned region that the image shows."""
+    binning = max(1, message.binning_x), max(1, message.binning_y)
+    region = message.roi
+    left, top, wide, high = region.x_offset, region.y_offset, region.width, region.height
+    if not (wide and high):
+        left, top, wide, high = 0, 0, message.width, message.height
+    expected = wide // binning[0], high // binning[1]
+    # Without a size the numbers are taken to be the image's own.
+    if all(expected) and expected != (width, height):
+        part = (
+            "" if (wide, high) == (message.width, message.height) else f", region {wide} x {high}"
+        )
+        binned = "" if binning == (1, 1) else f", binning {binning[0]} x {binning[1]}"
+        raise BadCameraInfoError(
+            f"camera_info is of images of {expected[0]} x {expected[1]} px (sensor "
+            f"{message.width} x {message.height}{part}{binned}), but the image has "
+            f"{width} x {height}: it must come from the same driver, or be resized together with "
+            "the image (image_proc does)"
+        )
+    return Intrinsics(
+        full.fx / binning[0],
+        full.fy / binning[1],
+        (full.cx + 0.5 - left) / binning[0],
+        (full.cy + 0.5 - top) / binning[1],
+    )
+
+
+def depth_from_image(message: Image) -> np.ndarray:
+    """A depth image as (H, W) float32 m; values without data stay 0, NaN or infinite.
+
+    Raises:
+        BadDepthError: it is empty or truncated, or neither 16UC1 (mm) nor 32FC1 (m).
+    """
+    if message.encoding not in _DEPTH_ENCODINGS:
+        raise BadDepthError(
+            f"depth images are 16UC1 (millimetres) or 32FC1 (metres), not {message.encoding!r}"
+        )
+    kind, unit = _DEPTH_ENCODINGS[message.encoding]
+    height, width, step, size = message.height, message.width, message.step, len(message.data)
+    if not (height and width):
+        raise BadDepthError(f"the depth image is empty: {width} x {height} pixels")
+    row = width * np.dtype(kind).itemsize
+    if step < row:
+        raise BadDepthError(
+            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}"
+        )
+    if size < height * step:
+        raise BadDepthError(
+            f"the depth image is truncated: there are {size} bytes of data, but {height} rows of "
+            f"{step} bytes are {height * step}"
+        )
+    rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)[:, :row]
+    values = np.ascontiguousarray(rows).view(kind)
+    if bool(message.is_bigendian) != (sys.byteorder == "big"):
+        values = values.byteswap()
+    return values.astype(np.float32) * np.float32(unit)
+
+
+def registered_depth(message: Image, frame_id: str, width: int, height: int) -> DepthImage:
+    """The depth image that belongs to a colour image in `frame_id` of `width` x `height` px.
+
+    Raises:
+        BadDepthError: it cannot be read, is in another frame, or has other proportions.
+    """
+    frame = message.header.frame_id
+    if frame and frame_id and frame != frame_id:
+        raise BadDepthError(
+            f"the depth image is in frame {frame!r}, the image in {frame_id!r}: depth must be "
+            "registered to the image (depth_image_proc/register, or the driver's aligned depth)"
+        )
+    try:
+        return DepthImage(depth_from_image(message), width, height)
+    except BadDepthError:
+        raise
+    except ValueError as error:
+        raise BadDepthError(str(error)) from error
+
+
+def stamp_of(message: object) -> int:
+    """The stamp of a message's header, ns."""
+    stamp = message.header.stamp
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+Message = TypeVar("Message")
+
+
+class Recent(Generic[Message]):
+    """The last few messages of a topic, to be found by their stamps.
+
+    Images are not held back until their depth arrives: the node takes what has come. At the rate of
+    a camera the last few messages cover a fraction of a second.
+    """
+
+    def __init__(self, count: int = 8) -> None:
+        self._count = count
+        self._messages: list[tuple[int, int, Message]] = []
+        self._number = 0
+
+    def add(self, message: Message) -> None:
+        """Keep a message, and forget the one that came first if there are too many."""
+        stamp = stamp_of(message)
+        # Time went back, as when a recording starts again.
+        if self._messages and stamp < self._messages[0][0]:
+            self._messages.clear()
+        self._number += 1
+        insort(self._messages, (stamp, self._number, message))
+        if len(self._messages) > self._count:
+            oldest = min(self._messages, key=lambda kept: kept[1])
+            self._messages.remove(oldest)
+
+    def clear(self) -> None:
+        self._messages.clear()
+
+    def nearest(self, stamp: int, tolerance: int | None = None) -> Message | None:
+        """The message whose stamp is nearest to `stamp`, ns.
+
+        Args:
+            tolerance: ns that they may be apart; None: any, as for camera_info, which rarely
+                changes.
+
+        Returns:
+            None where there is no such message.
+        """
+        place = bisect_left(self._messages, (stamp, 0))
+        around = self._messages[max(0, place - 1) : place + 1]
+        if not around:
+            return None
+        best = min(around, key=lambda kept: abs(kept[0] - stamp))
+        if tolerance is not None and abs(best[0] - stamp) > tolerance:
+            return None
+        return best[2]

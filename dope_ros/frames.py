@@ -1,0 +1,114 @@
+"""Where people are, in messages: the roots in the poses, and TF frames body_p1, body_p2, ...
+
+A frame is in the middle of the hips, as in REP-155 and REP-103: x forward out of the chest, y to
+the person's left, z up the spine. Only people who are tracked and whose place is known have one;
+for those who left, the transforms end and TF forgets them in its own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from std_msgs.msg import Header
+
+from dope_model.placement import roots_of
+from dope_model.poses import WholeBody
+from dope_msgs.msg import WholeBodyPoseArray
+
+
+def body_id(track_id: int) -> str:
+    """The person's name in REP-155's topics and frames, where none may begin with a digit."""
+    return f"p{track_id}"
+
+
+class MissingTfError(ImportError):
+    """There is no tf2_msgs; the text says how to get it."""
+
+
+def tf_message_class() -> type:
+    """tf2_msgs/TFMessage, for a publisher on /tf (reliable, depth 100).
+
+    Raises:
+        MissingTfError: tf2_msgs is not installed.
+    """
+    try:
+        from tf2_msgs.msg import TFMessage
+    except ImportError as error:
+        raise MissingTfError(
+            f"TF frames need tf2_msgs ({error}): apt install ros-$ROS_DISTRO-tf2-msgs; it is not "
+            "among the ROS packages on PyPI"
+        ) from error
+    return TFMessage
+
+
+Placed = Iterable[tuple[WholeBody, dict[str, np.ndarray]]]
+"""What `dope_model.placement.place_people` gives."""
+
+
+def fill_roots(message: WholeBodyPoseArray, placed: Placed) -> None:
+    """Write the roots of all parts that have a place into the poses of the same people."""
+    for person_message, (person, slots) in zip(message.people, placed, strict=True):
+        for slot, root in roots_of(person, slots).items():
+            point = getattr(person_message, slot).root
+            point.x, point.y, point.z = map(float, root)
+
+
+def person_transforms(placed: Placed, header: Header) -> list[TransformStamped]:
+    """A transform from the camera's frame to each tracked person's."""
+    transforms = []
+    for person, slots in placed:
+        if person.track_id < 0 or "body" not in slots:
+            continue
+        index = person.skeleton("body").index
+        axes = body_axes(slots["body"], index)
+        if axes is None:
+            continue
+        transform = TransformStamped(
+            header=header, child_frame_id=f"body_{body_id(person.track_id)}"
+        )
+        place = transform.transform.translation
+        place.x, place.y, place.z = map(float, person.skeleton("body").root_of(slots["body"]))
+        turn = transform.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = map(float, quaternion(axes))
+        transforms.append(transform)
+    return transforms
+
+
+def body_axes(joints: np.ndarray, index: dict[str, int]) -> np.ndarray | None:
+    """(3, 3) whose columns are forward, left and up of a body, in the frame of its joints (J, 3).
+
+    None where hips and shoulders do not span a trunk.
+    """
+    right, left = joints[index["right_hip"]], joints[index["left_hip"]]
+    shoulders = (joints[index["right_shoulder"]] + joints[index["left_shoulder"]]) / 2
+    up = shoulders - (right + left) / 2
+    # The shoulders' line as well, because hips are close together and often hidden.
+    across = left - right + joints[index["left_shoulder"]] - joints[index["right_shoulder"]]
+    forward = np.cross(across, up)
+    lengths = np.linalg.norm(up), np.linalg.norm(forward)
+    if not min(lengths) > 1e-6:
+        return None
+    up, forward = up / lengths[0], forward / lengths[1]
+    return np.stack([forward, np.cross(up, forward), up], axis=1)
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """x y z w of a rotation matrix (3, 3); w is not negative."""
+    # The eigenvector of Bar-Itzhack's symmetric matrix, which has no special cases (2000,
+    # "New method for extracting the quaternion from a rotation matrix").
+    m = rotation
+    symmetric = (
+        np.array(
+            [
+                [m[0, 0] - m[1, 1] - m[2, 2], 0, 0, 0],
+                [m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], 0, 0],
+                [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1], 0],
+                [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], np.trace(m)],
+            ]
+        )
+        / 3
+    )
+    found = np.linalg.eigh(symmetric, UPLO="L")[1][:, -1]
+    return found if found[3] >= 0 else -found

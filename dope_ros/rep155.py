@@ -1,0 +1,184 @@
+"""People as REP-155 (ROS for human-robot interaction) has them, for nodes that use libhri.
+
+/humans/bodies/tracked             hri_msgs/IdsList        who is seen
+/humans/bodies/<id>/skeleton2d     hri_msgs/Skeleton2D     18 keypoints
+/humans/bodies/<id>/roi            hri_msgs/NormalizedRegionOfInterest2D
+
+Where hri_msgs is older than NormalizedRegionOfInterest2D (0.8), `roi` is a
+sensor_msgs/RegionOfInterest in pixels. The TF frames body_<id> come from `dope_ros.frames`.
+hri_msgs is imported only when `HumansPublisher` is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from std_msgs.msg import Header
+
+from dope_model.poses import PartPose, WholeBody, boxes_around
+from dope_model.skeleton import FACE84
+from dope_ros.frames import body_id
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+NAMESPACE = "/humans/bodies"
+
+# libhri listens with the system's default quality of service; at a depth of 1 nothing queues.
+_DEPTH = 1
+
+# The order is that of hri_msgs/Skeleton2D, which has OpenPose's; names are our joints. What is no
+# joint of ours comes from the face.
+SKELETON_2D = (
+    "nose", "neck",
+    "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+    "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+    "left_eye", "right_eye", "left_ear", "right_ear",
+)  # fmt: skip
+
+_FACE_POINTS = {
+    "nose": ["nose_bridge_3"],
+    "right_eye": [f"right_eye_{k}" for k in range(6)],
+    "left_eye": [f"left_eye_{k}" for k in range(6)],
+    # The outline of the face begins and ends before the ears.
+    "right_ear": ["contour_0"],
+    "left_ear": ["contour_32"],
+}
+
+
+class MissingHriMessagesError(ImportError):
+    """There is no hri_msgs; the text says how to get it."""
+
+
+def _hri_messages() -> Any:
+    try:
+        import hri_msgs.msg
+    except ImportError as error:
+        raise MissingHriMessagesError(
+            f"REP-155 topics need hri_msgs ({error}): apt install ros-$ROS_DISTRO-hri-msgs; it is "
+            "not among the ROS packages on PyPI"
+        ) from error
+    return hri_msgs.msg
+
+
+class HumansPublisher:
+    """Publishes tracked people on REP-155's topics; makes and takes down those of each person.
+
+    Only bodies are published, as REP-155 means by them; people without a track id are left out.
+
+    Args:
+        node: makes the publishers, `create_publisher(type, topic, depth)` and
+            `destroy_publisher(publisher)`.
+
+    Raises:
+        MissingHriMessagesError: hri_msgs is not installed.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._messages = _hri_messages()
+        self._node = node
+        self._normalized = hasattr(self._messages, "NormalizedRegionOfInterest2D")
+        if self._normalized:
+            self._region_type = self._messages.NormalizedRegionOfInterest2D
+        else:
+            from sensor_msgs.msg import RegionOfInterest
+
+            self._region_type = RegionOfInterest
+        self._tracked = node.create_publisher(
+            self._messages.IdsList, f"{NAMESPACE}/tracked", _DEPTH
+        )
+        self._bodies: dict[str, tuple[Any, Any]] = {}
+
+    def publish(self, people: Sequence[WholeBody], header: Header, width: int, height: int) -> None:
+        """Publish the people of one image, `width` x `height` px; those who left are taken down."""
+        bodies = {
+            body_id(person.track_id): person
+            for person in people
+            if person.track_id >= 0 and person.body is not None
+        }
+        for gone in set(self._bodies) - set(bodies):
+            self._take_down(gone)
+        for number in bodies:
+            if number not in self._bodies:
+                self._bodies[number] = (
+                    self._publisher(self._messages.Skeleton2D, number, "skeleton2d"),
+                    self._publisher(self._region_type, number, "roi"),
+                )
+        # After the publishers are there, so that those who hear of a person find the topics.
+        self._tracked.publish(self._messages.IdsList(header=header, ids=list(bodies)))
+        for number, person in bodies.items():
+            skeleton, region = self._bodies[number]
+            skeleton.publish(self._skeleton(person, header, width, height))
+            region.publish(self._region(person.body, header, width, height))
+
+    def close(self) -> None:
+        """Say that nobody is there, and take everything down."""
+        self._tracked.publish(self._messages.IdsList(ids=[]))
+        for number in list(self._bodies):
+            self._take_down(number)
+        self._node.destroy_publisher(self._tracked)
+
+    def _publisher(self, kind: type, number: str, name: str) -> Any:
+        return self._node.create_publisher(kind, f"{NAMESPACE}/{number}/{name}", _DEPTH)
+
+    def _take_down(self, number: str) -> None:
+        for publisher in self._bodies.pop(number):
+            self._node.destroy_publisher(publisher)
+
+    def _skeleton(self, person: WholeBody, header: Header, width: int, height: int) -> Any:
+        points, confidence = skeleton_2d(person)
+        places = points / (width, height)
+        inside = ((places >= 0) & (places <= 1)).all(axis=1)  # False for NaN
+        confidence = np.where(inside, confidence, 0.0)
+        # The message allows nothing outside of the image.
+        places = np.clip(np.nan_to_num(places), 0, 1)
+        return self._messages.Skeleton2D(
+            header=header,
+            skeleton=[
+                self._messages.NormalizedPointOfInterest2D(x=float(x), y=float(y), c=float(c))
+                for (x, y), c in zip(places, confidence, strict=True)
+            ],
+        )
+
+    def _region(self, body: PartPose, header: Header, width: int, height: int) -> Any:
+        size = (width, height, width, height)
+        box = np.clip(boxes_around(body.keypoints_2d), 0, size)
+        if self._normalized:
+            xmin, ymin, xmax, ymax = map(float, box / size)
+            return self._region_type(
+                header=header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=float(body.score)
+            )
+        left, top = map(int, np.floor(box[:2]))
+        right, bottom = map(int, np.ceil(box[2:]))
+        return self._region_type(
+            x_offset=left, y_offset=top, width=right - left, height=bottom - top
+        )
+
+
+def skeleton_2d(person: WholeBody) -> tuple[np.ndarray, np.ndarray]:
+    """A person with a body as the keypoints of hri_msgs/Skeleton2D.
+
+    The neck is the middle of the shoulders where the model does not know it. Nose, eyes and ears
+    are of the face; without a face nose and eyes are not known.
+
+    Returns:
+        (18, 2) px, NaN where not known; (18,) confidence: the part's score, 0 where the joint is
+        not known or guessed.
+    """
+    points = np.full((len(SKELETON_2D), 2), np.nan)
+    confidence = np.zeros(len(SKELETON_2D))
+    index = person.skeleton("body").index
+    for place, name in enumerate(SKELETON_2D):
+        if name in index:
+            pose, joints = person.body, [index[name]]
+        elif name == "neck":
+            pose, joints = person.body, [index["right_shoulder"], index["left_shoulder"]]
+        elif person.face is not None:
+            pose, joints = person.face, [FACE84.index[one] for one in _FACE_POINTS[name]]
+        else:
+            continue
+        points[place] = pose.keypoints_2d[joints].mean(axis=0)
+        confidence[place] = pose.score if pose.trusted[joints].all() else 0.0
+    return points, confidence

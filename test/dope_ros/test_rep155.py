@@ -1,0 +1,214 @@
+"""REP-155's topics. hri_msgs is no ROS package of PyPI: classes with its fields stand in for it."""
+
+import sys
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from rclpy.validate_topic_name import validate_topic_name
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import Header
+
+from dope_model.poses import PartPose, WholeBody
+from dope_model.skeleton import BODY, BODY14
+from dope_ros.rep155 import SKELETON_2D, HumansPublisher, MissingHriMessagesError, skeleton_2d
+
+HEADER = Header(stamp=Time(sec=3), frame_id="camera_optical_frame")
+
+
+@dataclass
+class IdsList:
+    header: Header = field(default_factory=Header)
+    ids: list = field(default_factory=list)
+
+
+@dataclass
+class NormalizedPointOfInterest2D:
+    x: float = 0.0
+    y: float = 0.0
+    c: float = 0.0
+
+
+@dataclass
+class NormalizedRegionOfInterest2D:
+    header: Header = field(default_factory=Header)
+    xmin: float = 0.0
+    ymin: float = 0.0
+    xmax: float = 0.0
+    ymax: float = 0.0
+    c: float = 0.0
+
+
+@dataclass
+class Skeleton2D:
+    # As the .msg of hri_msgs 2.0 has them.
+    NOSE, NECK, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST, LEFT_SHOULDER = range(6)
+    LEFT_ELBOW, LEFT_WRIST, RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, LEFT_HIP = range(6, 12)
+    LEFT_KNEE, LEFT_ANKLE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR = range(12, 18)
+    header: Header = field(default_factory=Header)
+    skeleton: list = field(default_factory=list)
+
+
+class FakeNode:
+    """Keeps what is published by topic; makes no topic that ROS would refuse."""
+
+    def __init__(self):
+        self.topics: dict[str, FakePublisher] = {}
+        self.log: list[tuple[str, object]] = []
+
+    def create_publisher(self, kind: type, topic: str, depth: int) -> "FakePublisher":
+        validate_topic_name(topic)
+        assert topic not in self.topics
+        self.topics[topic] = FakePublisher(self, kind, topic)
+        return self.topics[topic]
+
+    def destroy_publisher(self, publisher: "FakePublisher") -> None:
+        del self.topics[publisher.topic]
+
+
+@dataclass
+class FakePublisher:
+    node: FakeNode
+    kind: type
+    topic: str
+
+    def publish(self, message) -> None:
+        assert type(message) is self.kind
+        assert self.topic in self.node.topics, "published after it was destroyed"
+        self.node.log.append((self.topic, message))
+
+
+def messages_module(monkeypatch, *names: type) -> None:
+    parent, messages = ModuleType("hri_msgs"), ModuleType("hri_msgs.msg")
+    for kind in names:
+        setattr(messages, kind.__name__, kind)
+    parent.msg = messages
+    monkeypatch.setitem(sys.modules, "hri_msgs", parent)
+    monkeypatch.setitem(sys.modules, "hri_msgs.msg", messages)
+
+
+@pytest.fixture
+def hri(monkeypatch):
+    messages_module(
+        monkeypatch, IdsList, NormalizedPointOfInterest2D, NormalizedRegionOfInterest2D, Skeleton2D
+    )
+
+
+def person(track_id: int, x: float = 100.0, face: bool = False, joints: int = 13) -> WholeBody:
+    points = np.stack([x + 10.0 * np.arange(joints), 50 + 20.0 * np.arange(joints)], axis=1)
+    body = PartPose(0.75, points, np.zeros((joints, 3)), np.ones(joints, bool))
+    landmarks = np.stack([300 + np.arange(84.0), np.full(84, 70.0)], axis=1)
+    part = PartPose(0.5, landmarks, np.zeros((84, 3)), np.ones(84, bool)) if face else None
+    return WholeBody(body=body, face=part, track_id=track_id)
+
+
+def by_topic(node: FakeNode) -> dict[str, object]:
+    return dict(node.log)
+
+
+def test_keypoints_stand_where_the_message_says(hri):
+    constants = {name: value for name, value in vars(Skeleton2D).items() if name.isupper()}
+    assert len(constants) == len(SKELETON_2D) == 18
+    assert {name.lower(): index for name, index in constants.items()} == {
+        name: index for index, name in enumerate(SKELETON_2D)
+    }
+    node = FakeNode()
+    HumansPublisher(node).publish([person(3, face=True)], HEADER, 640, 480)
+    message = by_topic(node)["/humans/bodies/p3/skeleton2d"]
+    assert message.header == HEADER
+    assert len(message.skeleton) == 18
+
+    def at(name: str) -> tuple[float, float, float]:
+        point = message.skeleton[constants[name]]
+        return point.x * 640, point.y * 480, point.c
+
+    knee = BODY.index["left_knee"]
+    assert at("LEFT_KNEE") == pytest.approx((100 + 10 * knee, 50 + 20 * knee, 0.75))
+    right, left = BODY.index["right_shoulder"], BODY.index["left_shoulder"]
+    middle = (right + left) / 2
+    assert at("NECK") == pytest.approx((100 + 10 * middle, 50 + 20 * middle, 0.75))
+    # Of the face: tip of the nose 46; right eye 52 to 57, left 58 to 63; outline 0 to 32.
+    assert at("NOSE") == pytest.approx((346, 70, 0.5))
+    assert at("RIGHT_EYE") == pytest.approx((354.5, 70, 0.5))
+    assert at("LEFT_EYE") == pytest.approx((360.5, 70, 0.5))
+    assert at("RIGHT_EAR") == pytest.approx((300, 70, 0.5))
+    assert at("LEFT_EAR") == pytest.approx((332, 70, 0.5))
+
+
+def test_what_is_not_known_has_no_confidence(hri):
+    points, confidence = skeleton_2d(person(1))
+    unknown = {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
+    for name, point, trust in zip(SKELETON_2D, points, confidence, strict=True):
+        assert (trust == 0.0) == (name in unknown)
+        assert np.isnan(point).all() == (name in unknown)
+    guessed = person(1)
+    guessed.body.trusted[BODY.index["left_shoulder"]] = False
+    _, confidence = skeleton_2d(guessed)
+    shoulder, neck = SKELETON_2D.index("left_shoulder"), SKELETON_2D.index("neck")
+    assert confidence[shoulder] == confidence[neck] == 0.0
+    points, _ = skeleton_2d(person(1, joints=14))
+    assert points[neck][0] == 100 + 10 * BODY14.index["neck"]
+
+    node = FakeNode()
+    HumansPublisher(node).publish([person(1, x=-60.0)], HEADER, 640, 480)
+    skeleton = by_topic(node)["/humans/bodies/p1/skeleton2d"].skeleton
+    assert all(0 <= value <= 1 for point in skeleton for value in (point.x, point.y, point.c))
+    outside = skeleton[SKELETON_2D.index("right_ankle")]  # at -60, 50
+    assert (outside.x, outside.c) == (0.0, 0.0)
+
+
+def test_region_of_interest(hri):
+    node = FakeNode()
+    HumansPublisher(node).publish([person(1, x=-20.0)], HEADER, 640, 480)
+    region = by_topic(node)["/humans/bodies/p1/roi"]
+    assert region.header == HEADER
+    found = (region.xmin, region.ymin, region.xmax, region.ymax, region.c)
+    # -20 to 100 across, the left of it cut off; 50 to 290 down.
+    assert found == pytest.approx((0, 50 / 480, 100 / 640, 290 / 480, 0.75))
+
+
+def test_older_messages_have_the_region_in_pixels(monkeypatch):
+    messages_module(monkeypatch, IdsList, NormalizedPointOfInterest2D, Skeleton2D)
+    node = FakeNode()
+    HumansPublisher(node).publish([person(1, x=-20.5)], HEADER, 640, 480)
+    region = by_topic(node)["/humans/bodies/p1/roi"]
+    assert isinstance(region, RegionOfInterest)
+    found = (region.x_offset, region.y_offset, region.width, region.height)
+    assert found == (0, 50, 100, 240)
+
+
+def test_bodies_come_and_go(hri):
+    node = FakeNode()
+    humans = HumansPublisher(node)
+    assert set(node.topics) == {"/humans/bodies/tracked"}
+    face_only = WholeBody(face=person(0, face=True).face, track_id=9)
+    humans.publish([person(1), person(2, 200), person(-1, 300), face_only], HEADER, 640, 480)
+    assert by_topic(node)["/humans/bodies/tracked"] == IdsList(HEADER, ["p1", "p2"])
+    per_body = {
+        f"/humans/bodies/{one}/{name}" for one in ("p1", "p2") for name in ("roi", "skeleton2d")
+    }
+    assert set(node.topics) == per_body | {"/humans/bodies/tracked"}
+
+    node.log.clear()
+    humans.publish([person(2, 210)], HEADER, 640, 480)
+    assert by_topic(node)["/humans/bodies/tracked"].ids == ["p2"]
+    assert set(node.topics) == {
+        "/humans/bodies/tracked", "/humans/bodies/p2/roi", "/humans/bodies/p2/skeleton2d",
+    }  # fmt: skip
+    assert len(node.log) == 3
+
+    humans.publish([], HEADER, 640, 480)
+    assert node.log[-1] == ("/humans/bodies/tracked", IdsList(HEADER, []))
+    assert set(node.topics) == {"/humans/bodies/tracked"}
+    humans.publish([person(1)], HEADER, 640, 480)  # back again
+    humans.close()
+    assert node.log[-1] == ("/humans/bodies/tracked", IdsList(ids=[]))
+    assert node.topics == {}
+
+
+def test_without_hri_msgs_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hri_msgs", None)
+    with pytest.raises(MissingHriMessagesError, match="apt install ros-.ROS_DISTRO-hri-msgs"):
+        HumansPublisher(FakeNode())
