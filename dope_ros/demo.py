@@ -154,7 +154,10 @@ def run(source: str, model: str, seconds: float, out: Path, domain: int) -> int:
                 "demo_camera", {"source": source, "seconds_per_picture": _SECONDS_PER_PICTURE}
             ),
         )
-        processes.start("dope_node", node_command("dope_node", {"model": model}))
+        processes.start(
+            "dope_node",
+            node_command("dope_node", {"model": model, "exit_if_start_fails": True}),
+        )
         processes.start(
             "recorder",
             node_command("recorder", {"out": str(out), "seconds": float(seconds)}),

@@ -1,35 +1,59 @@
 """dope_node: images in, whole-body poses out.
 
-Subscribes `image`; publishes `poses`, and while someone listens `markers` and `image_annotated`.
-All names are relative: the launch file puts them into the namespace /dope.
+Subscribes `image`; publishes `poses`, `markers` and `image_annotated`, each while someone listens,
+and /diagnostics. All other names are relative: the launch file puts them into the namespace /dope.
+
+A managed node: `configure` loads the model, `activate` listens to the images. It does both by
+itself at start unless its parameter `autostart` is false. The executor's thread only takes images
+in; a thread of the node's own works on the newest one, so that services, parameters and
+diagnostics answer while a slow model runs.
 """
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections.abc import Sequence
+from threading import Lock
 
-from rclpy.node import Node
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
     QoSProfile,
     ReliabilityPolicy,
 )
-from sensor_msgs.msg import Image
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
 from dope_model.detector import WholeBodyDetector
-from dope_model.drawing import draw_people
 from dope_model.placement import Intrinsics
 from dope_model.poses import WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros import parameters
-from dope_ros.conversions import BadImageError, image_to_rgb, people_to_message, rgb_to_image
+from dope_ros.choice import annotated, chosen_parts
+from dope_ros.conversions import (
+    BadImageError,
+    compressed_to_rgb,
+    image_to_rgb,
+    people_to_message,
+    rgb_to_image,
+)
+from dope_ros.diagnostics import FrameStatistics, StageTimes, camera_status, detector_status
 from dope_ros.markers import PersonMarkers
+from dope_ros.newest import NewestWorker
 from dope_ros.running import run_node
 
-# A camera's images are best effort, and only the newest is of interest: with a depth of 1 an image
-# that comes while another is being worked on replaces the one that waits.
+# Best effort hears both best effort and reliable cameras. Only the newest image is of interest:
+# with a depth of 1 one that comes replaces the one that waits.
 NEWEST_IMAGE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
@@ -45,92 +69,318 @@ RESULTS = QoSProfile(
 
 _LOG_INTERVAL = 5.0
 """s between two log lines about the same kind of trouble."""
+_DIAGNOSTICS_PERIOD = 1.0
+"""s"""
+
+Frame = Image | CompressedImage
 
 
-def above_score(people: list[WholeBody], min_score: float) -> list[WholeBody]:
-    """`people` without parts that score less than `min_score`, and without empty people."""
-    kept = []
-    for person in people:
-        parts = {slot: pose for slot, pose in person.parts() if pose.score >= min_score}
-        if parts:
-            kept.append(WholeBody(**parts, track_id=person.track_id))
-    return kept
+class StartError(RuntimeError):
+    """The node could not configure and activate itself; the text says why."""
 
 
-class DopeNode(Node):
-    """Finds people in every image it gets and publishes them.
+class DopeNode(LifecycleNode):
+    """Finds people in the newest image and publishes them.
 
-    A frame that cannot be read or worked on is counted, logged and skipped: the node lives on.
+    An image that cannot be read or worked on is counted, logged and skipped: the node lives on.
+
+    Args:
+        name, namespace: of the node.
+        parameter_overrides: parameters that come before those of the command line, for those who
+            run several nodes in one process.
 
     Raises:
-        ParameterError: a parameter is wrong, or its model cannot be loaded; the text names it.
+        ParameterError: a parameter is wrong; the text names it.
     """
 
-    def __init__(self, namespace: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "dope_node",
+        namespace: str | None = None,
+        parameter_overrides: Sequence[Parameter] = (),
+    ) -> None:
+        # rclpy destroys also a node whose parameters are refused below.
+        self._worker: NewestWorker[Frame] | None = None
+        self._images: Subscription | None = None
         super().__init__(
-            "dope_node",
+            name,
             namespace=namespace,
+            parameter_overrides=list(parameter_overrides),
             automatically_declare_parameters_from_overrides=True,
         )
         self.settings = parameters.declare(self, parameters.DOPE_NODE)
-        self.bad_images = 0
-        self.failed_images = 0
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self.statistics = FrameStatistics()
+        self.state = "unconfigured"
 
+        self._detector: WholeBodyDetector | None = None
+        self._start_error = ""
+        self._last_header = Header()
+        self._markers = PersonMarkers(self.settings.marker_lifetime)
+        # Held while results are published: what clears the displays must come after them.
+        self._publishing = Lock()
+
+        self._poses = self.create_lifecycle_publisher(WholeBodyPoseArray, "poses", RESULTS)
+        self._marker_publisher = self.create_lifecycle_publisher(MarkerArray, "markers", RESULTS)
+        self._annotated = self.create_lifecycle_publisher(Image, "image_annotated", RESULTS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULTS)
+        self._enable = self.create_service(SetBool, "enable", self._on_enable)
+        # Of the clock on the wall: simulated time may stand still.
+        wall = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=wall)
+        self._autostart = self.create_timer(0.001, self._start, clock=wall)
+        if not self.settings.autostart:
+            self._autostart.cancel()
+
+    # Life cycle
+
+    def _start(self) -> None:
+        self._autostart.cancel()
+        success = TransitionCallbackReturn.SUCCESS
+        started = self.trigger_configure() == success and self.trigger_activate() == success
+        if not started and self.settings.exit_if_start_fails:
+            raise StartError(self._start_error)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model. A failure says why, in the log and in the diagnostics."""
+        wanted = {name: getattr(self.settings, name) for name in ("device", "mode", "engine")}
         self.get_logger().info(f"loading model {self.settings.model!r}")
         try:
-            self._detector = WholeBodyDetector.load(
-                model=self.settings.model, device=self.settings.device, mode=self.settings.mode
-            )
-        except (ValueError, OSError, ImportError) as error:
-            raise parameters.ParameterError(
-                f"parameters 'model' {self.settings.model!r}, 'device' {self.settings.device!r}, "
-                f"'mode' {self.settings.mode!r}: {error}"
-            ) from error
-        self._markers = PersonMarkers(self.settings.marker_lifetime)
-
-        self._poses = self.create_publisher(WholeBodyPoseArray, "poses", RESULTS)
-        self._marker_publisher = self.create_publisher(MarkerArray, "markers", RESULTS)
-        self._annotated = self.create_publisher(Image, "image_annotated", RESULTS)
-        self._images = self.create_subscription(Image, "image", self._on_image, NEWEST_IMAGE)
-        self.get_logger().info(
-            f"{self._detector.description}; waiting for images on {self._images.topic_name}"
+            self._detector = WholeBodyDetector.load(model=self.settings.model, **wanted)
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            told = ", ".join(f"{name!r} {value!r}" for name, value in wanted.items())
+            self._start_error = f"parameters 'model' {self.settings.model!r}, {told}: {error}"
+        except Exception:  # a bug; rclpy would swallow it
+            self._start_error = f"unexpected error:\n{traceback.format_exc()}"
+        else:
+            self._start_error = ""
+            self.state = "inactive"
+            self.get_logger().info(self._detector.description)
+            return super().on_configure(state)
+        self.get_logger().error(
+            f"cannot configure: {self._start_error}\nSet what is wrong and configure again."
         )
+        return TransitionCallbackReturn.FAILURE
 
-    def _on_image(self, message: Image) -> None:
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to the images."""
         try:
-            self._process(message)
+            self._listen()
+        except Exception:  # rclpy would swallow it
+            self.get_logger().error(f"cannot activate:\n{traceback.format_exc()}")
+            self._stop()
+            return TransitionCallbackReturn.FAILURE
+        self.state = "active"
+        self.get_logger().info(f"active; waiting for images on {self._images.topic_name}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; the last results are empty, so that displays clear."""
+        self._stop()
+        self._publish_nobody()
+        self.state = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the model."""
+        self._detector = None
+        self.state = "unconfigured"
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything, for good."""
+        if self.state == "active":
+            self.on_deactivate(state)
+        self._detector = None
+        self.state = "finalized"
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition raised: back to unconfigured, from where it can be tried again."""
+        self._stop()
+        self._detector = None
+        self.state = "unconfigured"
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        """Also ends the node's thread."""
+        self._stop()
+        super().destroy_node()
+
+    def _listen(self) -> None:
+        topic, kind = self.resolve_topic_name("image"), Image
+        if self.settings.image_transport == "compressed":
+            kind = CompressedImage
+            topic = topic.removesuffix("/compressed") + "/compressed"
+        self.statistics.restart_windows(time.monotonic())
+        self._worker = NewestWorker(self._work, f"{self.get_name()} detector")
+        self._images = self.create_subscription(kind, topic, self._on_image, NEWEST_IMAGE)
+
+    def _stop(self) -> None:
+        if self._images is not None:
+            self.destroy_subscription(self._images)
+            self._images = None
+        if self._worker is not None:
+            if self._worker.stop():
+                self.statistics.skipped("deactivated")
+            self._worker = None
+
+    # Images
+
+    def _on_image(self, message: Frame, info: dict) -> None:
+        publisher = info.get("publisher_gid")
+        self.statistics.received(
+            time.monotonic(),
+            self._age(message.header),
+            publisher and bytes(publisher["data"]),
+            info.get("publication_sequence_number"),
+        )
+        self._last_header = message.header
+        resting = self._why_resting()
+        if resting:
+            self.statistics.skipped(resting)
+        elif self._worker.offer(message):
+            self.statistics.skipped("newer image")
+
+    def _why_resting(self) -> str:
+        """Why images are not worked on; empty if they are."""
+        if not self.settings.enabled:
+            return "disabled"
+        outputs = (self._poses, self._marker_publisher, self._annotated)
+        if self.settings.always_run or any(output.get_subscription_count() for output in outputs):
+            return ""
+        return "nobody listens"
+
+    def _work(self, message: Frame) -> None:
+        """One image from beginning to end, in the node's own thread."""
+        settings, times = self.settings, StageTimes()
+        try:
+            with times("decode"):
+                compressed = isinstance(message, CompressedImage)
+                rgb = compressed_to_rgb(message) if compressed else image_to_rgb(message)
+            with times("detect"):
+                people = self._detector(rgb)
+            people = chosen_parts(people, settings)
+            with self._publishing:
+                # Asked again: it may have been switched off meanwhile, and the displays cleared.
+                if not self.settings.enabled:
+                    self.statistics.skipped("disabled")
+                    return
+                latency = self._publish(rgb, people, message.header, times)
+            encoding = message.format if compressed else message.encoding
+            self.statistics.answered(
+                time.monotonic(),
+                latency,
+                times.times,
+                f"{rgb.shape[1]} x {rgb.shape[0]} {encoding}",
+            )
         except BadImageError as error:
-            self.bad_images += 1
+            self.statistics.bad(time.monotonic(), error.kind, str(error))
             self.get_logger().warning(
-                f"skipped a bad image ({self.bad_images} so far): {error}",
-                throttle_duration_sec=_LOG_INTERVAL,
+                f"skipped a bad image: {error}", throttle_duration_sec=_LOG_INTERVAL
             )
-        except Exception:  # one image on which the model fails must not end the node
-            self.failed_images += 1
+        except Exception as error:  # one image on which the model fails must not end the node
+            if not self.context.ok():
+                return  # told to stop in the middle of an image
+            self.statistics.failed(time.monotonic(), f"{type(error).__name__}: {error}")
             self.get_logger().error(
-                f"skipped an image on which the detector failed ({self.failed_images} so far):\n"
-                + traceback.format_exc(),
+                "skipped an image on which the detector failed:\n" + traceback.format_exc(),
                 throttle_duration_sec=_LOG_INTERVAL,
             )
 
-    def _process(self, message: Image) -> None:
-        rgb = image_to_rgb(message)
+    def _publish(
+        self, rgb: np.ndarray, people: list[WholeBody], header: Header, times: StageTimes
+    ) -> float | None:
+        """Each output for those who listen to it; the latency of the first one, s."""
+        settings = self.settings
         height, width = rgb.shape[:2]
-        people = above_score(self._detector(rgb), self.settings.min_score)
-        self._poses.publish(people_to_message(people, message.header, width, height))
-
+        latencies = []
+        if self._poses.get_subscription_count():
+            with times("message"):
+                self._poses.publish(people_to_message(people, header, width, height))
+            latencies.append(self._age(header))
         if self._marker_publisher.get_subscription_count():
-            intrinsics = Intrinsics.assumed(width, height, self.settings.horizontal_fov)
-            self._marker_publisher.publish(self._markers.build(people, message.header, intrinsics))
+            with times("markers"):
+                self._markers.lifetime = settings.marker_lifetime
+                intrinsics = Intrinsics.assumed(width, height, settings.horizontal_fov)
+                self._marker_publisher.publish(self._markers.build(people, header, intrinsics))
+            latencies.append(self._age(header))
         else:
             self._markers.forget()
         if self._annotated.get_subscription_count():
-            self._annotated.publish(rgb_to_image(draw_people(rgb, people), message.header))
+            with times("annotate"):
+                self._annotated.publish(rgb_to_image(annotated(rgb, people, settings), header))
+            latencies.append(self._age(header))
+        return latencies[0] if latencies else None
+
+    def _publish_nobody(self) -> None:
+        with self._publishing:
+            header = Header(
+                stamp=self.get_clock().now().to_msg(), frame_id=self._last_header.frame_id
+            )
+            self._poses.publish(people_to_message([], header, 0, 0))
+            self._marker_publisher.publish(self._markers.clear(header))
+
+    def _age(self, header: Header) -> float | None:
+        """How long ago the node's clock showed the stamp, s; None without a stamp or a clock."""
+        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        now = self.get_clock().now().nanoseconds
+        return (now - stamp) / 1e9 if stamp > 0 and now > 0 else None
+
+    # Parameters, service, diagnostics
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            new = parameters.changed(self.settings, parameters.DOPE_NODE, changes, self.state)
+        except parameters.ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        switched_off = self.settings.enabled and not new.enabled
+        self.settings = new
+        if switched_off and self.state == "active":
+            self._publish_nobody()
+        return SetParametersResult(successful=True)
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        (result,) = self.set_parameters([Parameter("enabled", value=request.data)])
+        response.success = result.successful
+        switched = "enabled" if request.data else "disabled"
+        response.message = result.reason or f"{switched}; the node is {self.state}"
+        return response
+
+    def _publish_diagnostics(self) -> None:
+        settings, summary = self.settings, self.statistics.summary(time.monotonic())
+        name, active = self.get_fully_qualified_name().strip("/"), self.state == "active"
+        topic = self._images.topic_name if active else self.resolve_topic_name("image")
+        camera = camera_status(
+            name,
+            summary,
+            active,
+            topic,
+            self.count_publishers(topic),
+            settings.silent_after,
+            settings.max_latency,
+        )
+        detector = detector_status(
+            name,
+            summary,
+            self.state,
+            self._why_resting() if active else "",
+            self._start_error,
+            settings.model,
+            self._detector.description if self._detector else "",
+            settings.device,
+            settings.max_latency,
+        )
+        self._diagnostics.publish(
+            DiagnosticArray(
+                header=Header(stamp=self.get_clock().now().to_msg()), status=[camera, detector]
+            )
+        )
 
 
 def main() -> None:
     """Run the node until it is told to stop; exit code 1 if it cannot start."""
-    run_node("dope_node", DopeNode, (parameters.ParameterError,))
+    run_node("dope_node", DopeNode, (parameters.ParameterError, StartError))
 
 
 if __name__ == "__main__":

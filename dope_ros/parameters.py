@@ -1,29 +1,52 @@
-"""ROS parameters, each declared in one place with its default, meaning and range.
+"""ROS parameters, each declared once: name, default, meaning, range, unit, when it may change.
 
-All are read once at start; the node refuses what it does not know and what is out of range.
+    python -m dope_ros.parameters       prints dope_node's as the table of the README
+
+The nodes refuse what they do not know and what is out of range, at start and later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from dope_model.network.config import MODE_NAMES
+from dope_model.runtime import ENGINES
 
 Value = bool | int | float | str
 
 # Parameters that every ROS 2 node has.
 _OF_EVERY_NODE = ("use_sim_time", "start_type_description_service")
 
+# When a parameter may change, and in which states of the life cycle that is.
+LIVE = "at any time"
+INACTIVE = "while not active"
+UNCONFIGURED = "while unconfigured"
+FIXED = "at start only"
+_STATES = {
+    LIVE: ("unconfigured", "inactive", "active", "finalized"),
+    INACTIVE: ("unconfigured", "inactive"),
+    UNCONFIGURED: ("unconfigured",),
+    FIXED: (),
+}
+_TYPE_NAMES = {bool: "bool", int: "integer", float: "double", str: "string"}
+
 
 class ParameterError(ValueError):
-    """A parameter that the node cannot start with; the text names it."""
+    """A parameter that the node cannot take; the text names it."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter. Its type is that of `default`; `minimum` and `maximum` are for numbers."""
+    """One parameter. Its type is that of `default`; `minimum` and `maximum` are for numbers.
+
+    `changes` is one of LIVE, INACTIVE, UNCONFIGURED, FIXED.
+    """
 
     name: str
     default: Value
@@ -31,6 +54,8 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    unit: str = ""
+    changes: str = FIXED
 
     def check(self, value: object) -> Value:
         """`value` in the parameter's type.
@@ -61,9 +86,29 @@ class Setting:
             )
         return value
 
+    def check_change(self, state: str) -> None:
+        """Raises a ParameterError if the parameter cannot change in this life cycle state."""
+        if state in _STATES[self.changes]:
+            return
+        way = {
+            UNCONFIGURED: "deactivate and clean up the node, set it, then configure and activate",
+            INACTIVE: "deactivate the node, set it, then activate",
+            FIXED: "start the node anew with it",
+        }[self.changes]
+        raise ParameterError(
+            f"parameter {self.name!r} changes only {self.changes}, and the node is {state}: {way}"
+        )
+
     def descriptor(self) -> ParameterDescriptor:
         """What `ros2 param describe` shows."""
-        descriptor = ParameterDescriptor(description=self.description, read_only=True)
+        unit = f" Unit: {self.unit}." if self.unit else ""
+        descriptor = ParameterDescriptor(
+            description=f"{self.description}{unit} Changes {self.changes}.",
+            read_only=self.changes == FIXED,
+            # rclpy refuses other types with the number of a type; `check` says it in words, and
+            # takes 1 for 1.0.
+            dynamic_typing=True,
+        )
         if self.choices:
             descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
         if self.minimum is not None and self.maximum is not None:
@@ -84,41 +129,130 @@ DOPE_NODE = (
         "experts",
         "What finds the people: 'experts' (the same as 'experts:fast'), 'experts:thorough', or "
         "the path of a weights file.",
+        changes=UNCONFIGURED,
     ),
     Setting(
         "device",
         "auto",
         "Where a network runs: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'. The "
         "experts always run on the CPU.",
+        changes=UNCONFIGURED,
     ),
     Setting(
         "mode",
         "realtime",
-        "A network's configuration: 'realtime' (400 px, 50 proposals) or the 'paper' one (800 px, "
-        "1000 proposals). Without effect on the experts.",
-        choices=("realtime", "paper"),
+        "A network's configuration: 'realtime' (400 px, 50 proposals), 'paper' (800 px, 1000 "
+        "proposals) or 'trained', that of its training. Without effect on the experts.",
+        choices=MODE_NAMES,
+        changes=UNCONFIGURED,
     ),
     Setting(
-        "min_score",
-        0.0,
-        "Parts that score less are left out, and people of whom no part is left.",
-        minimum=0.0,
-        maximum=1.0,
+        "engine",
+        "auto",
+        "What a network runs on: 'auto', or one of the engines by name. Without effect on the "
+        "experts.",
+        choices=ENGINES,
+        changes=UNCONFIGURED,
+    ),
+    Setting(
+        "image_transport",
+        "raw",
+        "'raw' listens to the topic 'image', 'compressed' to the CompressedImages of the topic of "
+        "that name with '/compressed' added.",
+        choices=("raw", "compressed"),
+        changes=INACTIVE,
+    ),
+    Setting(
+        "enabled",
+        True,
+        "Work on images; the service 'enable' sets it. Off, the node publishes one empty result.",
+        changes=LIVE,
+    ),
+    Setting(
+        "always_run",
+        False,
+        "Run the model even while nobody listens to any output.",
+        changes=LIVE,
+    ),
+    Setting("bodies", True, "Give bodies.", changes=LIVE),
+    Setting("hands", True, "Give hands.", changes=LIVE),
+    Setting("faces", True, "Give faces.", changes=LIVE),
+    *(
+        Setting(
+            f"min_{part}_score",
+            0.0,
+            f"{parts} that score less are left out, and people of whom no part is left.",
+            minimum=0.0,
+            maximum=1.0,
+            changes=LIVE,
+        )
+        for part, parts in (("body", "Bodies"), ("hand", "Hands"), ("face", "Faces"))
     ),
     Setting(
         "marker_lifetime",
         1.0,
-        "How long RViz shows a marker that is not renewed, s; 0: until it is deleted.",
+        "How long RViz shows a marker that is not renewed; 0: until it is deleted.",
         minimum=0.0,
         maximum=3600.0,
+        unit="s",
+        changes=LIVE,
     ),
     Setting(
         "horizontal_fov",
         60.0,
         "Field of view across the image's width that is assumed when people are placed in 3D for "
-        "the markers, degrees. Too small a value places people too far away.",
+        "the markers. Too small a value places people too far away.",
         minimum=1.0,
         maximum=179.0,
+        unit="degrees",
+        changes=LIVE,
+    ),
+    Setting(
+        "annotated_background",
+        "image",
+        "What image_annotated shows under the poses: the 'image', or 'black', which shows nobody's "
+        "face.",
+        choices=("image", "black"),
+        changes=LIVE,
+    ),
+    Setting(
+        "annotated_max_side",
+        0,
+        "A larger image_annotated is scaled down to this longer side; 0: as large as the image.",
+        minimum=0,
+        maximum=16384,
+        unit="px",
+        changes=LIVE,
+    ),
+    Setting(
+        "silent_after",
+        2.0,
+        "Diagnostics warn when no image has come for so long.",
+        minimum=0.1,
+        maximum=3600.0,
+        unit="s",
+        changes=LIVE,
+    ),
+    Setting(
+        "max_latency",
+        1.0,
+        "Diagnostics warn when images arrive, or results are published, so long after the image's "
+        "stamp.",
+        minimum=0.001,
+        maximum=3600.0,
+        unit="s",
+        changes=LIVE,
+    ),
+    Setting(
+        "autostart",
+        True,
+        "Configure and activate at start; false leaves that to others.",
+    ),
+    Setting(
+        "exit_if_start_fails",
+        False,
+        "End with exit code 1 when autostart fails, for supervisors that look at it; false keeps "
+        "the node, which can then be configured again.",
     ),
 )
 
@@ -129,7 +263,7 @@ DEMO_CAMERA = (
         "What is published: 'astronaut' (scikit-image's picture), 'clip' (two rendered people), a "
         "picture, a folder of pictures, a video, or a camera as /dev/videoN or N.",
     ),
-    Setting("rate", 15.0, "Images per second.", minimum=0.1, maximum=240.0),
+    Setting("rate", 15.0, "Images per second.", minimum=0.1, maximum=240.0, unit="Hz"),
     Setting(
         "motion",
         True,
@@ -138,16 +272,18 @@ DEMO_CAMERA = (
     Setting(
         "seconds_per_picture",
         3.0,
-        "How long each picture of a folder is shown, s.",
+        "How long each picture of a folder is shown.",
         minimum=0.1,
         maximum=3600.0,
+        unit="s",
     ),
     Setting(
         "max_side",
         640,
-        "Larger images are scaled down to this longer side, px.",
+        "Larger images are scaled down to this longer side.",
         minimum=16,
         maximum=8192,
+        unit="px",
     ),
     Setting("frame_id", "camera_optical_frame", "frame_id of the images."),
 )
@@ -157,23 +293,26 @@ RECORDER = (
     Setting(
         "seconds",
         15.0,
-        "How long to record, counted from the first poses, s.",
+        "How long to record, counted from the first poses.",
         minimum=0.1,
         maximum=86400.0,
+        unit="s",
     ),
     Setting(
         "patience",
         120.0,
-        "How long to wait for the first poses, s.",
+        "How long to wait for the first poses.",
         minimum=1.0,
         maximum=3600.0,
+        unit="s",
     ),
     Setting(
         "picture_interval",
         1.0,
-        "An annotated picture is kept every so many seconds.",
+        "Time between two annotated pictures that are kept.",
         minimum=0.0,
         maximum=3600.0,
+        unit="s",
     ),
 )
 
@@ -206,3 +345,55 @@ def declare(node: Node, settings: tuple[Setting, ...]) -> SimpleNamespace:
     for name, setting in known.items():
         node.declare_parameter(name, values[name], setting.descriptor(), ignore_override=True)
     return SimpleNamespace(**values)
+
+
+def changed(
+    values: SimpleNamespace,
+    settings: tuple[Setting, ...],
+    changes: Iterable[Parameter],
+    state: str,
+) -> SimpleNamespace:
+    """`values` with `changes`, all of them or none; those that `settings` do not name are others'.
+
+    Args:
+        state: of the node's life cycle.
+
+    Raises:
+        ParameterError: one has a wrong type, is out of range or cannot change in this state.
+    """
+    known = {setting.name: setting for setting in settings}
+    new = dict(vars(values))
+    for parameter in changes:
+        setting = known.get(parameter.name)
+        if setting is None:
+            continue
+        value = setting.check(parameter.value)
+        if value != new[setting.name]:
+            setting.check_change(state)
+        new[setting.name] = value
+    return SimpleNamespace(**new)
+
+
+def markdown_table(settings: tuple[Setting, ...]) -> str:
+    """The parameters as a table for the README."""
+    lines = [
+        "| parameter | type | default | range | unit | changes | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for setting in settings:
+        default = str(setting.default)
+        if isinstance(setting.default, bool):
+            default = default.lower()
+        span = ", ".join(f"`{choice}`" for choice in setting.choices)
+        if setting.minimum is not None:
+            span = f"{setting.minimum:g} to {setting.maximum:g}"
+        kind = _TYPE_NAMES[type(setting.default)]
+        lines.append(
+            f"| `{setting.name}` | {kind} | `{default}` | {span} | {setting.unit} | "
+            f"{setting.changes} | {setting.description} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table(DOPE_NODE))

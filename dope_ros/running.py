@@ -45,8 +45,10 @@ def run_node(
     """
     rclpy.init()
     log_to_ros(name)
+    node = None
     try:
-        rclpy.spin(make_node())
+        node = make_node()
+        rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except cannot_start as error:
@@ -57,4 +59,6 @@ def run_node(
         if rclpy.ok():
             raise
     finally:
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()

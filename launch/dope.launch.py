@@ -10,25 +10,31 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
 
 CONFIG = Path(get_package_share_directory("dope_ros"), "config")
 
 
 def dope_node(context):
-    """The node; the launch argument `model`, if given, comes before the config file's."""
+    """The node; launch arguments that are given come before the config file's parameters."""
+    # Plain dictionary values keep their types: a file named 1.0 stays a name.
+    given = {}
+    for name in ("model", "image_transport"):
+        if text := LaunchConfiguration(name).perform(context):
+            given[name] = text
+    for name in ("autostart", "use_sim_time"):
+        if text := LaunchConfiguration(name).perform(context):
+            given[name] = text == "true"
     parameters = [LaunchConfiguration("config").perform(context)]
-    model = LaunchConfiguration("model").perform(context)
-    if model:
-        # A plain dictionary value keeps its type: a file named 1.0 stays a name.
-        parameters.append({"model": model})
+    # The node configures and activates itself. As a LifecycleNode it can also take part in the
+    # events of another launch file.
     return [
-        Node(
+        LifecycleNode(
             package="dope_ros",
             executable="dope_node",
             name="dope_node",
             namespace=LaunchConfiguration("namespace"),
-            parameters=parameters,
+            parameters=parameters + ([given] if given else []),
             remappings=[("image", LaunchConfiguration("image"))],
             output="screen",
         )
@@ -42,7 +48,13 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "image",
                 default_value="/image_raw",
-                description="Topic of the camera's images (sensor_msgs/msg/Image)",
+                description="Topic of the camera's images",
+            ),
+            DeclareLaunchArgument(
+                "image_transport",
+                default_value="",
+                choices=["", "raw", "compressed"],
+                description="raw, or compressed: IMAGE/compressed; empty: as in config",
             ),
             DeclareLaunchArgument(
                 "namespace",
@@ -58,6 +70,18 @@ def generate_launch_description() -> LaunchDescription:
                 "model",
                 default_value="",
                 description="experts, experts:thorough or a weights file; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Configure and activate at start; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Take the time from /clock; empty: as in config",
             ),
             DeclareLaunchArgument(
                 "rviz",

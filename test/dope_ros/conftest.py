@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,46 @@ class Graph:
     def spin_for(self, seconds: float) -> None:
         self.spin_until(lambda: False, seconds)
 
+    def call(self, kind: type, service: str, request, seconds: float = 60):
+        """The answer of a service."""
+        client = self.node.create_client(kind, service)
+        try:
+            assert self.spin_until(client.service_is_ready, seconds), f"no service {service}"
+            answer = client.call_async(request)
+            assert self.spin_until(answer.done, seconds), f"no answer from {service}"
+            return answer.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def transition(self, node: str, label: str) -> bool:
+        """Ask a managed node for a transition; whether it went well."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        number = getattr(Transition, f"TRANSITION_{label.upper()}")
+        request = ChangeState.Request(transition=Transition(id=number))
+        return self.call(ChangeState, f"{node}/change_state", request).success
+
+    def state(self, node: str) -> str:
+        """The state of a managed node."""
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
+
+    def set_parameter(self, node: str, name: str, value) -> str:
+        """Set a parameter; empty, or the reason why it was refused."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        answer = self.call(
+            SetParameters,
+            f"{node}/set_parameters",
+            SetParameters.Request(parameters=[parameter]),
+        )
+        (result,) = answer.results
+        return "" if result.successful else result.reason or "refused"
+
     def publish_until(
         self, publisher, message, condition: Callable[[], object], seconds: float = 60
     ) -> bool:
@@ -110,26 +151,41 @@ class Graph:
 @pytest.fixture
 def graph(ros, request) -> Iterator[Graph]:
     """A `Graph` in a namespace named after the test."""
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name)
+    # A namespace has no underscore at its end and no two in a row.
+    name = re.sub(r"[^A-Za-z0-9]+", "_", request.node.name).strip("_")
     made = Graph(f"/{name}")
     yield made
     made.close()
 
 
-class NodeProcess:
-    """An installed executable of dope_ros, running; its output is in `output()`."""
+LIGHT_NODE = Path(__file__).parent / "light_node.py"
 
-    def __init__(self, executable: str, arguments: list[str], log: Path):
+
+class NodeProcess:
+    """A node, running in a process; its output is in `output()`.
+
+    `executable` is an installed one of dope_ros or "light_node", which is dope_node with a detector
+    that costs little.
+    """
+
+    def __init__(self, executable: str, arguments: list[str], log: Path, options: tuple = ()):
         from ament_index_python.packages import get_package_prefix
 
         path = Path(get_package_prefix("dope_ros"), "lib", "dope_ros", executable)
+        if executable == LIGHT_NODE.stem:
+            path = LIGHT_NODE
         self._log = log
         with log.open("w") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, str(path), "--ros-args", *arguments],
+                [sys.executable, str(path), *options, "--ros-args", *arguments],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        self.process.kill()
+        self.process.wait()
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")
@@ -147,17 +203,33 @@ class NodeProcess:
 
 @pytest.fixture
 def start(tmp_path) -> Iterator[Callable[..., NodeProcess]]:
-    """start(executable, *ros_arguments): a `NodeProcess` that ends with the test."""
+    """start(executable, *ros_arguments, options=()): a `NodeProcess` that ends with the test."""
     processes: list[NodeProcess] = []
 
-    def start_one(executable: str, *arguments: str) -> NodeProcess:
+    def start_one(executable: str, *arguments: str, options: tuple = ()) -> NodeProcess:
         log = tmp_path / f"{executable}_{len(processes)}.log"
-        processes.append(NodeProcess(executable, list(arguments), log))
+        processes.append(NodeProcess(executable, list(arguments), log, options))
         return processes[-1]
 
     yield start_one
     for process in processes:
         process.stop()
+
+
+@pytest.fixture
+def stand_in(graph, monkeypatch):
+    """The real node, active, in this process around a `LightDetector`: (node, detector)."""
+    from light_node import LightDetector, spinning
+
+    import dope_ros.node
+
+    detector = LightDetector()
+    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", detector.load)
+    node = dope_ros.node.DopeNode(namespace=graph.node.get_namespace())
+    with spinning(node):
+        assert graph.spin_until(lambda: node.state == "active", 20)
+        yield node, detector
+        detector.gate.set()
 
 
 @pytest.fixture(scope="session")

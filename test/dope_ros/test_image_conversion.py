@@ -3,13 +3,19 @@
 import sys
 from array import array
 
+import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dope_ros import conversions
-from dope_ros.conversions import BadImageError, image_to_rgb, rgb_to_image
+from dope_ros.conversions import (
+    BadImageError,
+    compressed_to_rgb,
+    image_to_rgb,
+    rgb_to_image,
+)
 
 RGB = np.array(
     [
@@ -50,6 +56,8 @@ def mosaic(pattern: str, color: dict[str, int], dtype=np.uint8) -> np.ndarray:
         ("bgr8", RGB[..., ::-1]),
         ("rgba8", np.concatenate([RGB, ALPHA], axis=2)),
         ("bgra8", np.concatenate([RGB[..., ::-1], ALPHA], axis=2)),
+        ("8UC3", RGB[..., ::-1]),
+        ("8UC4", np.concatenate([RGB[..., ::-1], ALPHA], axis=2)),
     ],
 )
 def test_eight_bit_colours(encoding, values, padding):
@@ -117,6 +125,19 @@ def test_yuv(encoding, byte_order):
         np.testing.assert_allclose(row[1], bt601(right, u, v), atol=1)
 
 
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize(("encoding", "chroma"), [("nv12", (90, 170)), ("nv21", (170, 90))])
+def test_semi_planar_yuv(encoding, chroma, padding):
+    luma = np.array([[60, 60, 180, 180]] * 2, np.uint8)
+    rows = np.concatenate([luma, np.tile(np.uint8(chroma), (1, 2))])
+    sent = message(rows, encoding, padding)
+    sent.height = 2
+    rgb = image_to_rgb(sent).astype(float)
+    assert rgb.shape == (2, 4, 3)
+    np.testing.assert_allclose(rgb[0, 0], bt601(60, 90, 170), atol=1)
+    np.testing.assert_allclose(rgb[1, 3], bt601(180, 90, 170), atol=1)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 def test_bayer(pattern, bits):
@@ -145,9 +166,11 @@ def change(**fields) -> Image:
         (change(step=0), "step"),
         (change(encoding="rgb9"), "'rgb9'"),
         (change(encoding=""), "''"),
-        (change(encoding="8UC3"), "'8UC3'"),
+        (change(encoding="16UC1"), "'16UC1'"),
         (change(encoding="mono16", height=1000), "truncated"),
         (change(encoding="yuv422", width=3, step=12), "odd"),
+        (change(encoding="nv12", width=6, height=3, step=6), "odd"),
+        (change(encoding="nv12", width=4, height=6, step=4), "9 rows of 4"),
         (change(encoding="bayer_rggb8", width=24, height=1, step=24), "no colour"),
         (Image(), "not known"),
     ],
@@ -159,8 +182,86 @@ def test_a_malformed_image_is_refused_with_the_reason(bad, reason):
 
 def test_every_encoding_of_the_table_is_read():
     for encoding, (depth, channels) in conversions._LAYOUT.items():
-        values = np.full((4, 4, channels), 100, np.uint8 if depth == 1 else np.uint16)
-        assert image_to_rgb(message(values, encoding)).shape == (4, 4, 3)
+        rows = 6 if encoding.startswith("nv") else 4
+        values = np.full((rows, 4, channels), 100, np.uint8 if depth == 1 else np.uint16)
+        sent = message(values, encoding)
+        sent.height = 4
+        assert image_to_rgb(sent).shape == (4, 4, 3)
+
+
+def gradient() -> np.ndarray:
+    """A smooth picture in colours, as JPEG likes it."""
+    rows, columns = np.mgrid[0:40, 0:60]
+    return np.stack([columns * 4, rows * 6, 255 - columns * 2], axis=2).astype(np.uint8)
+
+
+def compressed(suffix: str, rgb: np.ndarray, format: str = "") -> CompressedImage:
+    _, data = cv2.imencode(suffix, rgb[..., ::-1])
+    return CompressedImage(format=format, data=array("B", data.tobytes()))
+
+
+@pytest.mark.parametrize("format", ["jpeg", "rgb8; jpeg compressed bgr8", ""])
+def test_jpeg(format):
+    rgb = compressed_to_rgb(compressed(".jpg", gradient(), format))
+    assert rgb.dtype == np.uint8
+    assert np.abs(rgb.astype(int) - gradient()).mean() < 3
+
+
+def test_png_is_exact_and_grey_has_three_channels():
+    np.testing.assert_array_equal(compressed_to_rgb(compressed(".png", gradient())), gradient())
+    grey = compressed(".png", gradient()[..., :1])
+    np.testing.assert_array_equal(compressed_to_rgb(grey), gradient()[..., [0, 0, 0]])
+
+
+def test_sixteen_bit_png_is_scaled_to_eight():
+    values = np.array([[0, 257 * 100, 65535]], np.uint16)
+    _, data = cv2.imencode(".png", values)
+    rgb = compressed_to_rgb(CompressedImage(data=array("B", data.tobytes())))
+    np.testing.assert_array_equal(rgb[0, :, 0], [0, 100, 255])
+
+
+def test_padding_after_the_end_is_nothing_bad():
+    padded = compressed(".jpg", gradient())
+    padded.data = array("B", bytes(padded.data) + bytes(1000))
+    assert compressed_to_rgb(padded).shape == (40, 60, 3)
+
+
+def test_an_orientation_in_the_metadata_turns_nothing():
+    """Pixels stay where the camera's intrinsics say."""
+    plain = bytes(compressed(".jpg", gradient()).data)
+    # An APP1 segment with one TIFF entry: orientation (0x0112) 6, "rotate by 90 degrees".
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + tiff
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    decoded = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (60, 40, 3), "OpenCV does not see the orientation"
+    rgb = compressed_to_rgb(CompressedImage(data=array("B", turned)))
+    assert rgb.shape == (40, 60, 3)
+
+
+JPEG = bytes(compressed(".jpg", gradient()).data)
+PNG = bytes(compressed(".png", gradient()).data)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "empty"),
+        (b"\xff", "unknown encoding"),
+        (b"GIF89a" + bytes(100), "unknown encoding"),
+        (bytes(12) + PNG, "unknown encoding"),  # as compressedDepth has it
+        (JPEG[: len(JPEG) // 2], "truncated"),
+        (JPEG[:-1], "truncated"),
+        (PNG[: len(PNG) // 2], "truncated"),
+        (b"\xff\xd8\xff\xd9", "not decodable"),
+        (JPEG[:2] + bytes(range(200)) + JPEG[-2:], "not decodable"),
+        (PNG[:16] + bytes(17) + PNG[33:], "not decodable"),
+    ],
+)
+def test_a_malformed_compressed_image_is_refused(data, kind):
+    with pytest.raises(BadImageError) as error:
+        compressed_to_rgb(CompressedImage(data=array("B", data)))
+    assert error.value.kind == kind
 
 
 def test_image_message_of_an_array_reads_back():
@@ -178,6 +279,8 @@ def test_cv_bridge_and_rosbags_image_agree(monkeypatch):
     message_to_cvimage = pytest.importorskip("rosbags.image").message_to_cvimage
     rng = np.random.default_rng(0)
     for encoding, (depth, channels) in conversions._LAYOUT.items():
+        if encoding in conversions._PLANAR:
+            continue  # neither library is asked
         top, dtype = (256, np.uint8) if depth == 1 else (65536, np.uint16)
         sent = message(
             rng.integers(0, top, (6, 8, channels), dtype), encoding, 2, sys.byteorder == "big"

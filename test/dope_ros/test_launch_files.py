@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rcl_interfaces.srv import GetParameters
 
 from dope_msgs.msg import WholeBodyPoseArray
 
@@ -39,9 +40,9 @@ sys.exit(service.run())
 def launched(tmp_path):
     """launched(file, *arguments): the running launch, and a function that gives its output."""
     running = []
-    log = tmp_path / "launch.log"
 
     def launch(name: str, *arguments: str):
+        log = tmp_path / f"launch_{len(running)}.log"
         with log.open("w") as stream:
             running.append(
                 subprocess.Popen(
@@ -64,18 +65,18 @@ def test_every_argument_has_a_description_and_a_default(name):
     description = get_launch_description_from_python_launch_file(str(LAUNCH / name))
     declared = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
     assert declared
-    assert all(argument.description and argument.default_value for argument in declared)
+    assert all(argument.description for argument in declared)
+    assert all(argument.default_value is not None for argument in declared)
     assert any(isinstance(e, launch_ros.actions.Node) for e in description.entities)
 
 
 @pytest.mark.slow
 def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_path):
     config = tmp_path / "mine.yaml"
-    config.write_text("/**:\n  ros__parameters:\n    min_score: 0.625\n")
+    config.write_text("/**:\n  ros__parameters:\n    min_body_score: 0.625\n")
     _, output = launched(
         "dope.launch.py", "image:=/front/image_raw", "namespace:=people", f"config:={config}"
     )
-    from rcl_interfaces.srv import GetParameters
 
     def subscribed() -> bool:
         nodes = graph.node.get_node_names_and_namespaces()
@@ -89,7 +90,7 @@ def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_pa
     assert publisher.topic_type == "dope_msgs/msg/WholeBodyPoseArray"
     client = graph.node.create_client(GetParameters, "/people/dope_node/get_parameters")
     assert client.wait_for_service(20)
-    answer = client.call_async(GetParameters.Request(names=["min_score", "model"]))
+    answer = client.call_async(GetParameters.Request(names=["min_body_score", "model"]))
     assert graph.spin_until(answer.done, 20)
     min_score, model = answer.result().values
     assert min_score.double_value == 0.625
@@ -97,10 +98,23 @@ def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_model_argument_wins_over_the_config_and_stays_text(launched):
-    process, output = launched("dope.launch.py", "model:=1.0")
-    process.wait(60)
-    assert "parameters 'model' '1.0'" in output()
+def test_the_model_argument_wins_over_the_config_and_stays_text(graph, launched):
+    _, output = launched("dope.launch.py", "model:=1.0")
+    assert graph.spin_until(lambda: "parameters 'model' '1.0'" in output(), 90), output()
+
+
+@pytest.mark.slow
+def test_the_node_starts_by_itself_or_waits_for_others(graph, launched):
+    _, output = launched("dope.launch.py", "namespace:=by_itself", "image_transport:=compressed")
+    assert graph.spin_until(lambda: graph.state("/by_itself/dope_node") == "active"), output()
+    assert graph.node.count_subscribers("/image_raw/compressed") == 1
+    launched("dope.launch.py", "namespace:=waits", "autostart:=false", "use_sim_time:=true")
+    assert graph.state("/waits/dope_node") == "unconfigured"
+    request = GetParameters.Request(names=["use_sim_time"])
+    (simulated,) = graph.call(GetParameters, "/waits/dope_node/get_parameters", request).values
+    assert simulated.bool_value is True
+    assert graph.transition("/waits/dope_node", "configure")
+    assert graph.transition("/waits/dope_node", "activate")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rclpy
@@ -37,10 +38,10 @@ def node_with(ros):
 
 
 SETTINGS = (
-    Setting("level", 0.5, "a level", minimum=0.0, maximum=1.0),
-    Setting("count", 3, "a count", minimum=1, maximum=10),
-    Setting("colour", "red", "a colour", choices=("red", "blue")),
-    Setting("on", True, "a switch"),
+    Setting("level", 0.5, "A level.", minimum=0.0, maximum=1.0, unit="m"),
+    Setting("count", 3, "A count.", minimum=1, maximum=10),
+    Setting("colour", "red", "A colour.", choices=("red", "blue")),
+    Setting("on", True, "A switch."),
 )
 
 
@@ -82,7 +83,7 @@ def test_descriptions_and_ranges_can_be_asked_for(node_with):
     node = node_with(count=4)
     declare(node, SETTINGS)
     level = node.describe_parameter("level")
-    assert level.description == "a level"
+    assert level.description == "A level. Unit: m. Changes at start only."
     assert level.read_only
     assert level.floating_point_range[0].from_value == 0.0
     assert level.floating_point_range[0].to_value == 1.0
@@ -96,6 +97,54 @@ def test_a_change_at_run_time_is_refused_and_not_half_done(node_with):
     (result,) = node.set_parameters([Parameter("level", value=0.7)])
     assert not result.successful
     assert node.get_parameter("level").value == 0.5
+
+
+CHANGEABLE = (
+    Setting("level", 0.5, "A level.", minimum=0.0, maximum=1.0, changes=parameters.LIVE),
+    Setting("topic", "a", "A topic.", changes=parameters.INACTIVE),
+    Setting("file", "b", "A file.", changes=parameters.UNCONFIGURED),
+    Setting("kind", "c", "A kind.", changes=parameters.FIXED),
+)
+VALUES = SimpleNamespace(**{setting.name: setting.default for setting in CHANGEABLE})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "states"),
+    [
+        ("level", 0.7, {"unconfigured", "inactive", "active"}),
+        ("topic", "x", {"unconfigured", "inactive"}),
+        ("file", "x", {"unconfigured"}),
+        ("kind", "x", set()),
+    ],
+)
+@pytest.mark.parametrize("state", ["unconfigured", "inactive", "active"])
+def test_when_a_parameter_may_change(name, value, states, state):
+    change = [Parameter(name, value=value)]
+    if state in states:
+        new = parameters.changed(VALUES, CHANGEABLE, change, state)
+        assert vars(new) == vars(VALUES) | {name: value}
+        assert vars(VALUES)[name] != value
+    else:
+        with pytest.raises(ParameterError, match=f"'{name}' changes only .* is {state}"):
+            parameters.changed(VALUES, CHANGEABLE, change, state)
+        same = [Parameter(name, value=vars(VALUES)[name])]
+        assert parameters.changed(VALUES, CHANGEABLE, same, state) == VALUES
+
+
+def test_changes_are_all_made_or_none_and_those_of_others_are_left_to_them():
+    changes = [Parameter("level", value=0.7), Parameter("topic", value=3)]
+    with pytest.raises(ParameterError, match="'topic' is 3"):
+        parameters.changed(VALUES, CHANGEABLE, changes, "inactive")
+    assert VALUES.level == 0.5
+    others = [Parameter("use_sim_time", value=True)]
+    assert parameters.changed(VALUES, CHANGEABLE, others, "active") == VALUES
+
+
+def test_a_parameter_that_may_change_is_not_read_only(node_with):
+    node = node_with()
+    declare(node, CHANGEABLE)
+    read_only = {s.name: node.describe_parameter(s.name).read_only for s in CHANGEABLE}
+    assert read_only == {"level": False, "topic": False, "file": False, "kind": True}
 
 
 def test_every_default_keeps_its_own_range():

@@ -170,3 +170,21 @@ def test_lifetime(lifetime, expected):
     body = WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)))
     for marker in PersonMarkers(lifetime).build([body], HEADER, CAMERA).markers:
         assert (marker.lifetime.sec, marker.lifetime.nanosec) == expected
+
+
+def test_clearing_deletes_everything_once():
+    markers = PersonMarkers(lifetime=0)
+    person = WholeBody(body=seen_at(body_joints(), (0, 0, 3)))
+    markers.build([person], HEADER, CAMERA)
+    (cleared,) = markers.clear(HEADER).markers
+    assert (cleared.action, cleared.header) == (Marker.DELETEALL, HEADER)
+    assert markers.build([], HEADER, CAMERA).markers == []
+
+
+def test_a_new_lifetime_holds_for_the_next_markers():
+    markers = PersonMarkers(lifetime=1.0)
+    person = WholeBody(body=seen_at(body_joints(), (0, 0, 3)))
+    markers.lifetime = 2.25
+    built = markers.build([person], HEADER, CAMERA).markers
+    assert built
+    assert all(m.lifetime == Duration(sec=2, nanosec=250_000_000) for m in built)

@@ -1,0 +1,253 @@
+"""The managed node: transitions, autostart, several nodes, the enable service."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from camera_help import grey, image_at
+from light_node import LightDetector, spinning
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
+from visualization_msgs.msg import Marker, MarkerArray
+
+import dope_ros.node
+from dope_msgs.msg import WholeBodyPoseArray
+from dope_ros.demo_camera import AS_CAMERAS_DO
+
+
+def test_the_states_one_after_the_other(graph, start):
+    namespace = graph.node.get_namespace()
+    node = f"{namespace}/dope_node"
+    process = start("light_node", "-r", f"__ns:={namespace}", "-p", "autostart:=false")
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    markers, _ = graph.listen(MarkerArray, "markers")
+
+    def listening() -> int:
+        return graph.node.count_subscribers("image")
+
+    assert graph.state(node) == "unconfigured"
+    assert not graph.transition(node, "activate")
+    for number in (1, 2):  # all of it can be done again
+        assert graph.transition(node, "configure"), process.output()
+        assert graph.state(node) == "inactive"
+        assert not listening()
+        assert graph.transition(node, "activate"), process.output()
+        assert graph.state(node) == "active"
+        poses.clear()
+        image = image_at(grey(9), number)
+        assert graph.publish_until(camera, image, lambda: any(m.people for m in poses))
+        assert graph.spin_until(lambda: any(m.markers for m in markers))
+        graph.spin_for(0.3)
+
+        poses.clear(), markers.clear()
+        assert graph.transition(node, "deactivate"), process.output()
+        assert graph.spin_until(lambda: poses and markers)
+        assert graph.state(node) == "inactive"
+        assert [list(message.people) for message in poses] == [[]]
+        assert poses[0].header.frame_id == "left_camera"
+        (cleared,) = markers[-1].markers
+        assert cleared.action == Marker.DELETEALL
+        assert graph.spin_until(lambda: not listening())
+        camera.publish(image)
+        graph.spin_for(0.3)
+        assert len(poses) == 1
+        assert graph.transition(node, "cleanup"), process.output()
+        assert graph.state(node) == "unconfigured"
+    assert graph.transition(node, "unconfigured_shutdown")
+    assert graph.state(node) == "finalized"
+    assert process.stop() == 0, process.output()
+
+
+def test_shutting_down_an_active_node_clears_the_displays(graph, start):
+    namespace = graph.node.get_namespace()
+    process = start("light_node", "-r", f"__ns:={namespace}")
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    assert graph.publish_until(camera, image_at(grey(9), 1), lambda: poses)
+    assert graph.transition(f"{namespace}/dope_node", "active_shutdown"), process.output()
+    assert graph.spin_until(lambda: not poses[-1].people)
+    assert graph.state(f"{namespace}/dope_node") == "finalized"
+
+
+def test_a_node_whose_model_cannot_be_loaded_lives_on_and_can_be_configured(graph, start):
+    namespace = graph.node.get_namespace()
+    node = f"{namespace}/dope_node"
+    process = start("light_node", "-r", f"__ns:={namespace}", "-p", "model:=/no/such/weights")
+    assert graph.spin_until(lambda: "cannot configure" in process.output()), process.output()
+    assert "parameters 'model' '/no/such/weights'" in process.output()
+    assert "no weights file at /no/such/weights" in process.output()
+    assert "Traceback" not in process.output()
+    assert graph.state(node) == "unconfigured"
+    assert not graph.transition(node, "configure")
+
+    assert graph.set_parameter(node, "model", "experts") == ""
+    assert graph.transition(node, "configure"), process.output()
+    assert graph.transition(node, "activate")
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    assert graph.publish_until(camera, image_at(grey(9), 1), lambda: poses), process.output()
+
+
+@pytest.mark.parametrize("model", ["/no/such/weights.safetensors", "experts:best"])
+def test_the_real_node_ends_where_that_is_asked_for(start, model):
+    """With the real loader, which has reasons of its own."""
+    process = start("dope_node", "-p", f"model:={model}", "-p", "exit_if_start_fails:=true")
+    assert process.process.wait(120) == 1
+    assert "cannot start" in process.output()
+    assert model in process.output()
+    assert "Traceback" not in process.output()
+
+
+def test_a_bug_in_loading_is_told_with_its_traceback(graph, monkeypatch, capfd):
+    def load(**_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", load)
+    node = dope_ros.node.DopeNode(namespace=graph.node.get_namespace())
+    with spinning(node):
+        told = []
+        assert graph.spin_until(lambda: told.append(capfd.readouterr().err) or "a bug" in told[-1])
+    assert "Traceback" in told[-1] and "cannot configure" in told[-1]
+    assert node.state == "unconfigured"
+
+
+def test_an_activation_that_fails_is_told_and_can_be_tried_again(
+    graph, stand_in, monkeypatch, capfd
+):
+    node, _ = stand_in
+    name = node.get_fully_qualified_name()
+    assert graph.transition(name, "deactivate")
+    threads = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "create_subscription", lambda *_: 1 / 0)
+        assert not graph.transition(name, "activate")
+    assert "cannot activate" in (told := capfd.readouterr().err) and "division by zero" in told
+    assert graph.state(name) == node.state == "inactive"
+    assert threading.active_count() == threads
+    assert graph.transition(name, "activate")
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    assert graph.publish_until(camera, image_at(grey(1), 1), lambda: any(m.people for m in poses))
+
+
+def test_cleaning_up_lets_go_of_the_model(graph, stand_in):
+    node, detector = stand_in
+    name = node.get_fully_qualified_name()
+    assert node._detector is detector
+    assert graph.transition(name, "deactivate")
+    assert graph.transition(name, "cleanup")
+    assert node._detector is None
+    assert graph.transition(name, "configure")
+    assert detector.loaded == 2
+
+
+def test_deactivating_waits_for_the_image_at_work_and_its_results_come_before_the_empty_ones(
+    graph, stand_in
+):
+    node, detector = stand_in
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    detector.gate.clear()
+    assert graph.publish_until(camera, image_at(grey(1), 1), lambda: detector.seen)
+    threading.Timer(0.5, detector.gate.set).start()
+    assert graph.transition(node.get_fully_qualified_name(), "deactivate")
+    assert graph.spin_until(lambda: len(poses) == 2)
+    assert [len(message.people) for message in poses] == [1, 0]
+
+
+def test_enable(graph, stand_in):
+    node, detector = stand_in
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    markers, _ = graph.listen(MarkerArray, "markers")
+    assert graph.publish_until(camera, image_at(grey(1), 1), lambda: poses and markers)
+
+    # An image is at work while the node is switched off: what it gives is no longer wanted.
+    detector.gate.clear()
+    assert graph.publish_until(camera, image_at(grey(2), 2), lambda: 2 in detector.seen)
+    poses.clear(), markers.clear()
+    answer = graph.call(SetBool, "enable", SetBool.Request(data=False))
+    assert answer.success and "disabled" in answer.message
+    detector.gate.set()
+    assert graph.spin_until(lambda: poses and markers)
+    assert markers[-1].markers[0].action == Marker.DELETEALL
+    for _ in range(5):
+        camera.publish(image_at(grey(3), 3))
+        graph.spin_for(0.1)
+    assert [list(message.people) for message in poses] == [[]]
+    assert 3 not in detector.seen
+    assert node.statistics.summary(0.0).skipped["disabled"] >= 2
+    assert graph.state(node.get_fully_qualified_name()) == "active"
+    assert node.get_parameter("enabled").value is False
+
+    answer = graph.call(SetBool, "enable", SetBool.Request(data=True))
+    assert answer.success and "enabled" in answer.message and "active" in answer.message
+    assert graph.publish_until(camera, image_at(grey(4), 4), lambda: len(poses) > 1)
+    assert poses[-1].header.stamp.sec == 4
+
+
+def test_several_nodes_in_one_process_keep_to_their_cameras(graph, monkeypatch):
+    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", LightDetector().load)
+    namespace = graph.node.get_namespace()
+    nodes = [
+        dope_ros.node.DopeNode(namespace=f"{namespace}/front"),
+        dope_ros.node.DopeNode(namespace=f"{namespace}/rear"),
+        dope_ros.node.DopeNode(
+            name="side_node",
+            namespace=f"{namespace}/side",
+            parameter_overrides=[Parameter("faces", value=False)],
+        ),
+    ]
+    with spinning(*nodes):
+        assert graph.spin_until(lambda: all(node.state == "active" for node in nodes))
+        poses, cameras = {}, {}
+        for number, name in enumerate(("front", "rear", "side")):
+            poses[name], _ = graph.listen(WholeBodyPoseArray, f"{name}/poses")
+            cameras[name] = graph.node.create_publisher(Image, f"{name}/image", AS_CAMERAS_DO)
+            image = image_at(grey(9), 10 + number)
+            assert graph.publish_until(cameras[name], image, lambda name=name: poses[name])
+        stamps = {name: {m.header.stamp.sec for m in heard} for name, heard in poses.items()}
+        assert stamps == {"front": {10}, "rear": {11}, "side": {12}}
+        assert poses["front"][0].people[0].face.score > 0
+        assert poses["side"][0].people[0].face.score == 0
+        # One is put to sleep: the others go on.
+        assert graph.transition(f"{namespace}/front/dope_node", "deactivate")
+        before = len(poses["rear"])
+        image = image_at(grey(9), 20)
+        assert graph.publish_until(cameras["rear"], image, lambda: len(poses["rear"]) > before)
+        cameras["front"].publish(image)
+        graph.spin_for(0.3)
+        assert 20 not in {m.header.stamp.sec for m in poses["front"]}
+
+
+def test_nodes_in_processes_of_their_own_and_namespaces(graph, start):
+    namespace = graph.node.get_namespace()
+    for name in ("front", "rear"):
+        start("light_node", "-r", f"__ns:={namespace}/{name}")
+    for number, name in enumerate(("front", "rear")):
+        poses, _ = graph.listen(WholeBodyPoseArray, f"{name}/poses")
+        camera = graph.node.create_publisher(Image, f"{name}/image", AS_CAMERAS_DO)
+        assert graph.publish_until(camera, image_at(grey(9), 30 + number), lambda p=poses: p)
+        assert {message.header.stamp.sec for message in poses} == {30 + number}
+
+
+def test_transitions_leave_no_threads_or_handles_behind(graph, start):
+    namespace = graph.node.get_namespace()
+    node = f"{namespace}/dope_node"
+    process = start("light_node", "-r", f"__ns:={namespace}")
+    held = Path(f"/proc/{process.process.pid}")
+
+    def cycle() -> tuple[int, int]:
+        for label in ("deactivate", "cleanup", "configure", "activate"):
+            assert graph.transition(node, label), process.output()
+        return len(os.listdir(held / "fd")), len(os.listdir(held / "task"))
+
+    assert graph.spin_until(lambda: "active" in process.output())
+    for _ in range(3):
+        before = cycle()
+    for _ in range(8):
+        after = cycle()
+    assert after[0] <= before[0] and after[1] <= before[1]

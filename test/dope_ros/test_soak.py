@@ -1,0 +1,104 @@
+"""The node for a long time: nothing grows, and no image gets lost without being counted."""
+
+import os
+from pathlib import Path
+
+import pytest
+from camera_help import grey, image_at
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from dope_msgs.msg import WholeBodyPoseArray
+from dope_ros.diagnostics import SKIPPED
+
+IMAGES = 20_000
+WARM_UP = 2_000
+PAUSE = 0.002
+"""s between two images, for the node to work on a part of them."""
+
+
+class Held:
+    """What a process holds."""
+
+    def __init__(self, pid: int):
+        self._folder = Path("/proc", str(pid))
+
+    def memory(self) -> int:
+        """Resident, bytes."""
+        pages = int((self._folder / "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def handles(self) -> tuple[int, int]:
+        """Open files, and threads."""
+        return len(os.listdir(self._folder / "fd")), len(os.listdir(self._folder / "task"))
+
+
+@pytest.mark.slow
+def test_twenty_thousand_images(graph, start):
+    namespace = graph.node.get_namespace()
+    process = start("light_node", "-r", f"__ns:={namespace}", "-p", "silent_after:=60.0")
+    held = Held(process.process.pid)
+    camera = graph.node.create_publisher(
+        Image, "image", QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+    )
+    heard = dict.fromkeys(("poses", "markers", "image_annotated"), 0)
+    counts: dict[str, str] = {}
+
+    def listen(kind: type, topic: str) -> None:
+        def hear(_) -> None:
+            heard[topic] += 1
+
+        graph.node.create_subscription(kind, topic, hear, 10)
+
+    def hear_diagnostics(message: DiagnosticArray) -> None:
+        counts.update({p.key: p.value for status in message.status for p in status.values})
+
+    listen(WholeBodyPoseArray, "poses")
+    listen(MarkerArray, "markers")
+    listen(Image, "image_annotated")
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", hear_diagnostics, 10)
+    assert graph.spin_until(lambda: camera.get_subscription_count()), process.output()
+    # Nobody knows of what was published before the first one that came.
+    first = image_at(grey(9), 1)
+    came = graph.publish_until(camera, first, lambda: counts.get("received", "0") != "0")
+    assert came, process.output()
+    graph.spin_for(1.5)
+    before = int(counts["received"])
+
+    good, bad, black = image_at(grey(9), 1), image_at(grey(9), 1), image_at(grey(0), 1)
+    bad.step = 0
+    memory = []
+    for number in range(1, IMAGES + 1):
+        message = bad if number % 100 == 50 else black if number % 100 == 99 else good
+        camera.publish(message)
+        graph.spin_for(PAUSE)
+        if number == WARM_UP:
+            handles = held.handles()
+        if number >= WARM_UP and number % 500 == 0:
+            memory.append(held.memory())
+
+    # The last ones one by one: what is lost at the very end leaves no gap by which to tell.
+    published = before + IMAGES
+    for _ in range(3):
+        camera.publish(good)
+        published += 1
+        graph.spin_for(1.0)
+    counts.clear()
+    assert graph.spin_until(lambda: counts)
+
+    skipped = sum(int(counts[f"skipped: {reason}"]) for reason in SKIPPED)
+    became = {name: int(counts[name]) for name in ("answered", "bad", "failed")}
+    # For `pytest -s`.
+    print(f"\n{published} images: {became}, skipped {skipped}, lost {counts['lost on the way']}")
+    print(f"memory {memory[0]} to {max(memory)} bytes, files and threads {handles}")
+    assert int(counts["received"]) == sum(became.values()) + skipped
+    if counts["lost on the way"] != "unknown":
+        assert int(counts["received"]) + int(counts["lost on the way"]) == published
+    assert all(became.values())
+    assert heard["poses"] <= became["answered"]
+    assert min(heard.values()) > WARM_UP
+    assert max(memory) < 1.05 * memory[0]
+    assert held.handles() == handles
+    assert process.stop() == 0, process.output()
