@@ -107,9 +107,13 @@ def place_root(
     return root if np.isfinite(root).all() and nearest > 0 else None
 
 
+Placed = tuple[WholeBody, dict[str, np.ndarray]]
+"""A person, and the joints (J, 3) of the parts that have a place, m, by slot."""
+
+
 def place_people(
     people: list[WholeBody], camera: Camera, depth: DepthImage | None = None
-) -> list[tuple[WholeBody, dict[str, np.ndarray]]]:
+) -> list[Placed]:
     """Every part's joints (J, 3) in the camera's optical frame, m, by slot.
 
     The body is placed by its own 2D and 3D pose. Hands hang at its wrists and the face at its

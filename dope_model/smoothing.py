@@ -74,10 +74,14 @@ def smoothing_factor(cutoff: float | np.ndarray, interval: float) -> float | np.
 
 
 class PoseSmoother:
-    """Smooths the 2D and 3D joints of tracked people; the others are left as they are."""
+    """Smooths the 2D and 3D joints of tracked people; the others are left as they are.
+
+    Attributes:
+        settings: how much.
+    """
 
     def __init__(self, settings: OneEuroSettings | None = None) -> None:
-        self._settings = settings or OneEuroSettings()
+        self.settings = settings or OneEuroSettings()
         self._filters: dict[tuple[int, str], tuple[OneEuroFilter, OneEuroFilter]] = {}
 
     def update(self, people: list[WholeBody], stamp: float) -> list[WholeBody]:
@@ -113,8 +117,8 @@ class PoseSmoother:
         known = self._filters.get(key)
         if known is None or not 0 <= stamp - known[0].stamp <= _FORGET:
             self._filters[key] = (
-                OneEuroFilter(self._settings, pose.keypoints_2d, stamp),
-                OneEuroFilter(self._settings, pose.keypoints_3d, stamp),
+                OneEuroFilter(self.settings, pose.keypoints_2d, stamp),
+                OneEuroFilter(self.settings, pose.keypoints_3d, stamp),
             )
             return pose
         flat, solid = (

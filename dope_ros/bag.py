@@ -218,10 +218,14 @@ class _Worker:
         self._markers = markers.PersonMarkers(_MARKER_LIFETIME)
         self._reader, self._writer, self._topics = reader, writer, topics
         self._settings, self._detector = settings, detector
-        self._tracker = PersonTracker()
+        self._tracker: PersonTracker | None = None
         self._infos: Recent = Recent()
         self._depths: Recent = Recent()
         self.summary = BagSummary(topics=[name for name, _ in topics.added.values()])
+        try:
+            self._tracker = PersonTracker()
+        except ImportError as error:
+            self.summary.count_problem(f"people have no track ids: {error}")
         self._copied = {c.id: self._copy_connection(c) for c in reader.connections}
         self._added = {
             key: writer.add_connection(name, kind, typestore=types())
@@ -303,7 +307,9 @@ class _Worker:
         height, width = rgb.shape[:2]
         header = _header(message)
         stamp = stamp_of(message) or time
-        people = self._tracker.update(self._detector(rgb), stamp * 1e-9)
+        people = self._detector(rgb)
+        if self._tracker is not None:
+            people = self._tracker.update(people, stamp * 1e-9)
         self.summary.images += 1
         self.summary.people += len(people)
 
@@ -311,10 +317,13 @@ class _Worker:
         poses = conversions.people_to_message(people, header, width, height)
         if camera is not None:
             depth = self._depth(stamp, message.header.frame_id, width, height)
-            self._frames.fill_roots(poses, place_people(people, camera, depth))
+            placed = place_people(people, camera, depth)
+            self._frames.fill_roots(poses, placed)
+        else:
+            assumed = Intrinsics.assumed(width, height, self._settings.horizontal_fov)
+            placed = place_people(people, assumed)
         self._write("poses", time, poses)
-        shown = camera or Intrinsics.assumed(width, height, self._settings.horizontal_fov)
-        self._write("markers", time, self._markers.build(people, header, shown))
+        self._write("markers", time, self._markers.build(placed, header))
         if "annotated" in self._added:
             self._write("annotated", time, self._annotated(draw_people(rgb, people), header))
 

@@ -29,11 +29,23 @@ _DEPTH_ENCODINGS = {
 _MODEL_NAMES = {"": "plumb_bob", "fisheye": "equidistant"}
 
 
-class BadCameraInfoError(ValueError):
+class _BadMessageError(ValueError):
+    """What is wrong, in full.
+
+    Attributes:
+        kind: the same in a word or two, alike for all messages with that trouble.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class BadCameraInfoError(_BadMessageError):
     """A camera_info message that says nothing usable about an image; the text says why."""
 
 
-class BadDepthError(ValueError):
+class BadDepthError(_BadMessageError):
     """A depth image that cannot be used; the text says why."""
 
 
@@ -60,13 +72,15 @@ def camera_from_info(
     numbers = [float(value) for value in (fx, fy, cx, cy)]
     if not any(numbers):
         raise BadCameraInfoError(
+            "not calibrated",
             f"{name} of camera_info is all zero: the camera is not calibrated (camera_calibration "
-            "does it; the driver must then load the file)"
+            "does it; the driver must then load the file)",
         )
     if not all(map(math.isfinite, numbers)) or numbers[0] <= 0 or numbers[1] <= 0:
         raise BadCameraInfoError(
+            "impossible numbers",
             f"{name} of camera_info has fx {fx}, fy {fy}, cx {cx}, cy {cy}: all must be finite, "
-            "and the focal lengths positive"
+            "and the focal lengths positive",
         )
     intrinsics = _in_image(message, Intrinsics(*numbers), width, height)
     coefficients = tuple(float(value) for value in message.d)
@@ -80,7 +94,7 @@ def camera_from_info(
     try:
         return LensCamera(intrinsics, model, coefficients)
     except ValueError as error:
-        raise BadCameraInfoError(f"camera_info: {error}") from error
+        raise BadCameraInfoError("wrong distortion", f"camera_info: {error}") from error
 
 
 def _in_image(message: CameraInfo, full: Intrinsics, width: int, height: int) -> Intrinsics:
@@ -98,10 +112,11 @@ def _in_image(message: CameraInfo, full: Intrinsics, width: int, height: int) ->
         )
         binned = "" if binning == (1, 1) else f", binning {binning[0]} x {binning[1]}"
         raise BadCameraInfoError(
+            "wrong size",
             f"camera_info is of images of {expected[0]} x {expected[1]} px (sensor "
             f"{message.width} x {message.height}{part}{binned}), but the image has "
             f"{width} x {height}: it must come from the same driver, or be resized together with "
-            "the image (image_proc does)"
+            "the image (image_proc does)",
         )
     return Intrinsics(
         full.fx / binning[0],
@@ -119,21 +134,24 @@ def depth_from_image(message: Image) -> np.ndarray:
     """
     if message.encoding not in _DEPTH_ENCODINGS:
         raise BadDepthError(
-            f"depth images are 16UC1 (millimetres) or 32FC1 (metres), not {message.encoding!r}"
+            "unknown encoding",
+            f"depth images are 16UC1 (millimetres) or 32FC1 (metres), not {message.encoding!r}",
         )
     kind, unit = _DEPTH_ENCODINGS[message.encoding]
     height, width, step, size = message.height, message.width, message.step, len(message.data)
     if not (height and width):
-        raise BadDepthError(f"the depth image is empty: {width} x {height} pixels")
+        raise BadDepthError("empty", f"the depth image is empty: {width} x {height} pixels")
     row = width * np.dtype(kind).itemsize
     if step < row:
         raise BadDepthError(
-            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}"
+            "wrong step",
+            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}",
         )
     if size < height * step:
         raise BadDepthError(
+            "truncated",
             f"the depth image is truncated: there are {size} bytes of data, but {height} rows of "
-            f"{step} bytes are {height * step}"
+            f"{step} bytes are {height * step}",
         )
     rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)[:, :row]
     values = np.ascontiguousarray(rows).view(kind)
@@ -146,20 +164,22 @@ def registered_depth(message: Image, frame_id: str, width: int, height: int) -> 
     """The depth image that belongs to a colour image in `frame_id` of `width` x `height` px.
 
     Raises:
-        BadDepthError: it cannot be read, is in another frame, or has other proportions.
+        BadDepthError: it cannot be read, is in another frame, has other proportions, or no data.
     """
     frame = message.header.frame_id
     if frame and frame_id and frame != frame_id:
         raise BadDepthError(
+            "wrong frame",
             f"the depth image is in frame {frame!r}, the image in {frame_id!r}: depth must be "
-            "registered to the image (depth_image_proc/register, or the driver's aligned depth)"
+            "registered to the image (depth_image_proc/register, or the driver's aligned depth)",
         )
+    metres = depth_from_image(message)
+    if not ((metres > 0) & np.isfinite(metres)).any():
+        raise BadDepthError("no data", "all of the depth image is 0, NaN or infinite: no data")
     try:
-        return DepthImage(depth_from_image(message), width, height)
-    except BadDepthError:
-        raise
+        return DepthImage(metres, width, height)
     except ValueError as error:
-        raise BadDepthError(str(error)) from error
+        raise BadDepthError("wrong size", str(error)) from error
 
 
 def stamp_of(message: object) -> int:
@@ -175,7 +195,8 @@ class Recent(Generic[Message]):
     """The last few messages of a topic, to be found by their stamps.
 
     Images are not held back until their depth arrives: the node takes what has come. At the rate of
-    a camera the last few messages cover a fraction of a second.
+    a camera the last few messages cover a fraction of a second. One thread may add while another
+    one looks.
     """
 
     def __init__(self, count: int = 8) -> None:
@@ -208,8 +229,9 @@ class Recent(Generic[Message]):
         Returns:
             None where there is no such message.
         """
-        place = bisect_left(self._messages, (stamp, 0))
-        around = self._messages[max(0, place - 1) : place + 1]
+        messages = self._messages.copy()
+        place = bisect_left(messages, (stamp, 0))
+        around = messages[max(0, place - 1) : place + 1]
         if not around:
             return None
         best = min(around, key=lambda kept: abs(kept[0] - stamp))

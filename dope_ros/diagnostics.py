@@ -24,11 +24,24 @@ WINDOW = 10.0
 CLOCK_TOLERANCE = 0.1
 """s that an image's stamp may lie in the future before the clocks are said to differ."""
 
-STAGES = ("decode", "detect", "message", "markers", "annotate")
+STAGES = (
+    "decode",
+    "detect",
+    "track",
+    "place",
+    "message",
+    "markers",
+    "annotate",
+    "transforms",
+    "rep155",
+)
 """What the node does with an image, in order; each is timed."""
 
 SKIPPED = ("newer image", "nobody listens", "disabled", "deactivated")
 """Why an image is not worked on."""
+
+SOURCES = ("camera_info", "depth")
+"""What comes beside the images; where it is bad, they are answered without it."""
 
 CAMERA_KEYS = {
     "topic": "where the images come from",
@@ -44,12 +57,24 @@ CAMERA_KEYS = {
     "bad": "images that could not be read, in all",
     "bad: REASON": "the same by reason, for the reasons that occurred",
     "last bad image": "what was wrong with it",
+    "positions": "what those of the newest image were worked out from: `camera_info`, `camera_info "
+    "and depth`, or `none`; empty while no output needs them",
+    **{
+        key: meaning
+        for source, missing in zip(SOURCES, ("positions", "depth"), strict=True)
+        for key, meaning in (
+            (f"bad {source}", f"images that were answered without {missing} because of it, in all"),
+            (f"bad {source}: REASON", "the same by reason, for the reasons that occurred"),
+            (f"last bad {source}", "what was wrong with it"),
+        )
+    },
 }
 DETECTOR_KEYS = {
     "state": "of the life cycle, or why it rests",
     "model": "the parameter",
     "engine": "the model that was loaded and what it runs on",
     "device": "the parameter",
+    "track ids": "`on`, `off`, or why there are none",
     "output rate (Hz)": "images that were answered",
     "latency p50 (ms)": "image stamp to publication, median",
     "latency p95 (ms)": "the same, 95th percentile",
@@ -113,6 +138,9 @@ class Summary:
         arrival, latency: 50th and 95th percentile.
         stages: mean by stage.
         recent_bad, recent_failed: how many in the last `WINDOW`.
+        faults, recent_faults, last_fault: of each of `SOURCES`: how many images by kind of
+            trouble, how many in the last `WINDOW`, and the newest trouble in full.
+        positions: what those of the newest image were worked out from.
     """
 
     received: int
@@ -130,6 +158,10 @@ class Summary:
     recent_bad: int
     recent_failed: int
     unstamped: bool
+    faults: Mapping[str, Mapping[str, int]]
+    recent_faults: Mapping[str, int]
+    last_fault: Mapping[str, str]
+    positions: str = ""
     image: str = ""
     last_bad: str = ""
     last_failure: str = ""
@@ -151,7 +183,9 @@ class FrameStatistics:
     def __post_init__(self) -> None:
         self._lost: int | None = None
         self._sequences: dict[bytes, int] = {}
-        self._image = self._last_bad = self._last_failure = ""
+        self._image = self._last_bad = self._last_failure = self._positions = ""
+        self._faults: dict[str, Counter] = {source: Counter() for source in SOURCES}
+        self._last_fault = dict.fromkeys(SOURCES, "")
         self.restart_windows(None)
 
     def restart_windows(self, now: float | None) -> None:
@@ -160,6 +194,7 @@ class FrameStatistics:
             self._arrivals, self._answers = Window(), Window()
             self._arrival, self._latency = Window(), Window()
             self._recent_bad, self._recent_failed = Window(), Window()
+            self._recent_faults = {source: Window() for source in SOURCES}
             self._stages = {stage: Window() for stage in STAGES}
             self._last_arrival = now
             self._unstamped = False
@@ -215,14 +250,33 @@ class FrameStatistics:
             self._recent_failed.add(now, 0.0)
             self._last_failure = text
 
+    def fault(self, now: float, source: str, kind: str, text: str) -> None:
+        """Something beside an image is bad, one of `SOURCES`: the image is answered without it."""
+        with self._lock:
+            self._faults[source][kind] += 1
+            self._recent_faults[source].add(now, 0.0)
+            self._last_fault[source] = text
+
     def answered(
-        self, now: float, latency: float | None, stages: Mapping[str, float], image: str
+        self,
+        now: float,
+        latency: float | None,
+        stages: Mapping[str, float],
+        image: str,
+        positions: str = "",
     ) -> None:
-        """Results of an image were published `latency` after its stamp; `stages`: s by name."""
+        """Results of an image were published.
+
+        Args:
+            latency: from its stamp to the first one, s; None where it has no stamp.
+            stages: s by name.
+            image: its size and encoding.
+            positions: what they were worked out from.
+        """
         with self._lock:
             self._counts["answered"] += 1
             self._answers.add(now, 0.0)
-            self._image = image
+            self._image, self._positions = image, positions
             if latency is not None:
                 self._latency.add(now, latency)
             for stage, seconds in stages.items():
@@ -248,6 +302,13 @@ class FrameStatistics:
                 recent_bad=len(self._recent_bad.values(now)),
                 recent_failed=len(self._recent_failed.values(now)),
                 unstamped=self._unstamped,
+                faults={source: dict(kinds) for source, kinds in self._faults.items()},
+                recent_faults={
+                    source: len(faults.values(now))
+                    for source, faults in self._recent_faults.items()
+                },
+                last_fault=dict(self._last_fault),
+                positions=self._positions,
                 image=self._image,
                 last_bad=self._last_bad,
                 last_failure=self._last_failure,
@@ -270,7 +331,8 @@ def camera_status(
     silent_after: float,
     max_latency: float,
 ) -> DiagnosticStatus:
-    """How the images come in: it warns if they are missing, late, bad or without a stamp.
+    """How the images come in, and what comes beside them: it warns if they are missing, late, bad
+    or without a stamp.
 
     Args:
         node: full name of the node.
@@ -296,6 +358,16 @@ def camera_status(
             )
     if active and summary.recent_bad:
         troubles.append(f"bad images in the last {WINDOW:.0f} s: {summary.recent_bad}")
+    faults = {}
+    for source in SOURCES:
+        if active and summary.recent_faults[source]:
+            troubles.append(f"bad {source}: {summary.last_fault[source]}")
+        kinds = summary.faults[source]
+        faults |= {
+            f"bad {source}": sum(kinds.values()),
+            **{f"bad {source}: {kind}": count for kind, count in sorted(kinds.items())},
+            f"last bad {source}": summary.last_fault[source],
+        }
     values = {
         "topic": topic,
         "publishers": publishers,
@@ -309,6 +381,8 @@ def camera_status(
         "bad": sum(summary.bad.values()),
         **{f"bad: {kind}": count for kind, count in sorted(summary.bad.items())},
         "last bad image": summary.last_bad,
+        "positions": summary.positions,
+        **faults,
     }
     fine = "images come" if active else "not listening"
     return _status(f"{node}: camera", DiagnosticStatus.WARN, troubles, fine, topic, values)
@@ -323,16 +397,18 @@ def detector_status(
     model: str,
     engine: str,
     device: str,
+    track_ids: str,
     max_latency: float,
 ) -> DiagnosticStatus:
-    """How the detection goes: it warns when results are late or images fail. An error is a node
-    that cannot be configured, or on which every image fails.
+    """How the detection goes: it warns when results are late, images fail, or people cannot be
+    tracked. An error is a node that cannot be configured, or on which every image fails.
 
     Args:
         node: full name of the node.
         state: of the life cycle.
         resting: why an active node works on nothing; empty if it does.
         error: why it could not be configured; empty if it could.
+        track_ids: "on", "off", or why there are none.
         max_latency: limit, s.
     """
     troubles = []
@@ -346,11 +422,14 @@ def detector_status(
             level = DiagnosticStatus.ERROR
     if state == "active" and summary.latency is not None and summary.latency[1] > max_latency:
         troubles.append(f"late: {summary.latency[1]:.2f} s from image stamp to publication (p95)")
+    if track_ids not in ("on", "off"):
+        troubles.append(f"people have no track ids: {track_ids}")
     values = {
         "state": f"{state}, {resting}" if resting else state,
         "model": model,
         "engine": engine,
         "device": device,
+        "track ids": track_ids,
         "output rate (Hz)": f"{summary.output_rate:.2f}",
         "latency p50 (ms)": _milliseconds(summary.latency, 0),
         "latency p95 (ms)": _milliseconds(summary.latency, 1),

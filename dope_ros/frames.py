@@ -13,8 +13,7 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
-from dope_model.placement import roots_of
-from dope_model.poses import WholeBody
+from dope_model.placement import Placed, roots_of
 from dope_msgs.msg import WholeBodyPoseArray
 
 
@@ -43,11 +42,7 @@ def tf_message_class() -> type:
     return TFMessage
 
 
-Placed = Iterable[tuple[WholeBody, dict[str, np.ndarray]]]
-"""What `dope_model.placement.place_people` gives."""
-
-
-def fill_roots(message: WholeBodyPoseArray, placed: Placed) -> None:
+def fill_roots(message: WholeBodyPoseArray, placed: Iterable[Placed]) -> None:
     """Write the roots of all parts that have a place into the poses of the same people."""
     for person_message, (person, slots) in zip(message.people, placed, strict=True):
         for slot, root in roots_of(person, slots).items():
@@ -55,9 +50,11 @@ def fill_roots(message: WholeBodyPoseArray, placed: Placed) -> None:
             point.x, point.y, point.z = map(float, root)
 
 
-def person_transforms(placed: Placed, header: Header) -> list[TransformStamped]:
-    """A transform from the camera's frame to each tracked person's."""
-    transforms = []
+def person_transforms(placed: Iterable[Placed], header: Header) -> list[TransformStamped]:
+    """A transform from the camera's frame to each tracked person's; none if that has no name."""
+    transforms: list[TransformStamped] = []
+    if not header.frame_id:
+        return transforms
     for person, slots in placed:
         if person.track_id < 0 or "body" not in slots:
             continue

@@ -15,7 +15,7 @@ from geometry_msgs.msg import Point, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from dope_model.placement import Intrinsics, place_people
+from dope_model.placement import Placed
 from dope_model.poses import PartPose, WholeBody
 
 # Diameters in m: lines of a body's bones and spheres at its joints, and so on.
@@ -45,13 +45,11 @@ class PersonMarkers:
         self.lifetime = lifetime
         self._shown: set[tuple[str, int]] = set()
 
-    def build(
-        self, people: Sequence[WholeBody], header: Header, intrinsics: Intrinsics
-    ) -> MarkerArray:
-        """Markers of `people`, and deletions of markers that were built before and are gone."""
+    def build(self, placed: Sequence[Placed], header: Header) -> MarkerArray:
+        """Markers of people, and deletions of markers that were built before and are gone."""
         markers: list[Marker] = []
-        placed = place_people(list(people), intrinsics)
-        for (person, parts), number in zip(placed, person_ids(people), strict=True):
+        numbers = person_ids([person for person, _ in placed])
+        for (person, parts), number in zip(placed, numbers, strict=True):
             for slot, joints in parts.items():
                 markers += self._part(person, slot, joints, header, number)
         shown = {(marker.ns, marker.id) for marker in markers}

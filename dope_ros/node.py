@@ -1,7 +1,8 @@
 """dope_node: images in, whole-body poses out.
 
-Subscribes `image`; publishes `poses`, `markers` and `image_annotated`, each while someone listens,
-and /diagnostics. All other names are relative: the launch file puts them into the namespace /dope.
+Subscribes `image`, `camera_info` and, on request, `depth`; publishes `poses`, `markers` and
+`image_annotated`, each while someone listens, and /diagnostics; on request TF frames and the topics
+of REP-155. Relative names are put into the namespace /dope by the launch file.
 
 A managed node: `configure` loads the model, `activate` listens to the images. It does both by
 itself at start unless its parameter `autostart` is false. The executor's thread only takes images
@@ -14,6 +15,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -22,6 +24,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -29,16 +32,27 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
+from dope_model.depth import DepthImage
 from dope_model.detector import WholeBodyDetector
-from dope_model.placement import Intrinsics
+from dope_model.placement import Camera, Intrinsics, Placed, place_people
 from dope_model.poses import WholeBody
+from dope_model.smoothing import OneEuroSettings, PoseSmoother
+from dope_model.tracking import PersonTracker
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros import parameters
+from dope_ros.cameras import (
+    BadCameraInfoError,
+    BadDepthError,
+    Recent,
+    camera_from_info,
+    registered_depth,
+    stamp_of,
+)
 from dope_ros.choice import annotated, chosen_parts
 from dope_ros.conversions import (
     BadImageError,
@@ -48,13 +62,15 @@ from dope_ros.conversions import (
     rgb_to_image,
 )
 from dope_ros.diagnostics import FrameStatistics, StageTimes, camera_status, detector_status
+from dope_ros.frames import MissingTfError, fill_roots, person_transforms, tf_message_class
 from dope_ros.markers import PersonMarkers
 from dope_ros.newest import NewestWorker
+from dope_ros.rep155 import HumansPublisher, MissingHriMessagesError, hri_messages
 from dope_ros.running import run_node
 
-# Best effort hears both best effort and reliable cameras. Only the newest image is of interest:
+# Best effort hears both best effort and reliable cameras. Only the newest message is of interest:
 # with a depth of 1 one that comes replaces the one that waits.
-NEWEST_IMAGE = QoSProfile(
+NEWEST_MESSAGE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.BEST_EFFORT,
@@ -63,6 +79,13 @@ NEWEST_IMAGE = QoSProfile(
 RESULTS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=5,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+# What tf2 listens with.
+TRANSFORMS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
@@ -77,6 +100,23 @@ Frame = Image | CompressedImage
 
 class StartError(RuntimeError):
     """The node could not configure and activate itself; the text says why."""
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the people of an image stand.
+
+    Attributes:
+        source: what that was worked out from; "none": from an assumed field of view.
+        placed: as `place_people` gives it.
+    """
+
+    source: str
+    placed: list[Placed]
+
+    @property
+    def known(self) -> bool:
+        return self.source != "none"
 
 
 class DopeNode(LifecycleNode):
@@ -101,7 +141,12 @@ class DopeNode(LifecycleNode):
     ) -> None:
         # rclpy destroys also a node whose parameters are refused below.
         self._worker: NewestWorker[Frame] | None = None
-        self._images: Subscription | None = None
+        self._listening: list[Subscription] = []
+        self._humans: HumansPublisher | None = None
+        self._infos: Recent[CameraInfo] = Recent()
+        self._depths: Recent[Image] = Recent()
+        self._tracker: PersonTracker | None = None
+        self._smoother = PoseSmoother()
         super().__init__(
             name,
             namespace=namespace,
@@ -114,6 +159,8 @@ class DopeNode(LifecycleNode):
         self.state = "unconfigured"
 
         self._detector: WholeBodyDetector | None = None
+        self._transforms: Publisher | None = None
+        self._track_ids = "off"
         self._start_error = ""
         self._last_header = Header()
         self._markers = PersonMarkers(self.settings.marker_lifetime)
@@ -142,25 +189,62 @@ class DopeNode(LifecycleNode):
             raise StartError(self._start_error)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model. A failure says why, in the log and in the diagnostics."""
-        wanted = {name: getattr(self.settings, name) for name in ("device", "mode", "engine")}
-        self.get_logger().info(f"loading model {self.settings.model!r}")
+        """Load the model and what else is asked for. A failure says why, in the log and in the
+        diagnostics.
+        """
         try:
-            self._detector = WholeBodyDetector.load(model=self.settings.model, **wanted)
-        except (ValueError, OSError, ImportError, RuntimeError) as error:
-            told = ", ".join(f"{name!r} {value!r}" for name, value in wanted.items())
-            self._start_error = f"parameters 'model' {self.settings.model!r}, {told}: {error}"
+            self._start_error = self._load()
         except Exception:  # a bug; rclpy would swallow it
             self._start_error = f"unexpected error:\n{traceback.format_exc()}"
-        else:
-            self._start_error = ""
-            self.state = "inactive"
-            self.get_logger().info(self._detector.description)
-            return super().on_configure(state)
-        self.get_logger().error(
-            f"cannot configure: {self._start_error}\nSet what is wrong and configure again."
-        )
-        return TransitionCallbackReturn.FAILURE
+        if self._start_error:
+            self._unload()
+            self.get_logger().error(
+                f"cannot configure: {self._start_error}\nSet what is wrong and configure again."
+            )
+            return TransitionCallbackReturn.FAILURE
+        self.state = "inactive"
+        self.get_logger().info(self._detector.description)
+        return super().on_configure(state)
+
+    def _load(self) -> str:
+        """Load; an empty text, or why that does not work."""
+        settings = self.settings
+        if settings.tracking:
+            try:
+                self._tracker = PersonTracker()
+                self._track_ids = "on"
+            except ImportError as error:
+                self._track_ids = str(error)
+                self.get_logger().warning(f"people have no track ids: {error}")
+        for name in ("publish_tf", "publish_rep155"):
+            if getattr(settings, name) and self._tracker is None:
+                why = f": {self._track_ids}" if settings.tracking else ", and 'tracking' is off"
+                return f"parameter {name!r} is on, which needs track ids{why}"
+        try:
+            if settings.publish_tf:
+                self._transforms = self.create_publisher(tf_message_class(), "/tf", TRANSFORMS)
+            if settings.publish_rep155:
+                hri_messages()
+        except MissingTfError as error:
+            return f"parameter 'publish_tf' is on: {error}"
+        except MissingHriMessagesError as error:
+            return f"parameter 'publish_rep155' is on: {error}"
+        wanted = {name: getattr(settings, name) for name in ("device", "mode", "engine")}
+        self.get_logger().info(f"loading model {settings.model!r}")
+        try:
+            self._detector = WholeBodyDetector.load(model=settings.model, **wanted)
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            told = ", ".join(f"{name!r} {value!r}" for name, value in wanted.items())
+            return f"parameters 'model' {settings.model!r}, {told}: {error}"
+        return ""
+
+    def _unload(self) -> None:
+        """Let go of what configure brought."""
+        self._detector = self._tracker = None
+        self._track_ids = "off"
+        if self._transforms is not None:
+            self.destroy_publisher(self._transforms)
+            self._transforms = None
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the images."""
@@ -171,7 +255,7 @@ class DopeNode(LifecycleNode):
             self._stop()
             return TransitionCallbackReturn.FAILURE
         self.state = "active"
-        self.get_logger().info(f"active; waiting for images on {self._images.topic_name}")
+        self.get_logger().info(f"active; waiting for images on {self._image_topic()}")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -183,7 +267,7 @@ class DopeNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the model."""
-        self._detector = None
+        self._unload()
         self.state = "unconfigured"
         return super().on_cleanup(state)
 
@@ -191,14 +275,14 @@ class DopeNode(LifecycleNode):
         """Let go of everything, for good."""
         if self.state == "active":
             self.on_deactivate(state)
-        self._detector = None
+        self._unload()
         self.state = "finalized"
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """A transition raised: back to unconfigured, from where it can be tried again."""
         self._stop()
-        self._detector = None
+        self._unload()
         self.state = "unconfigured"
         return TransitionCallbackReturn.SUCCESS
 
@@ -207,23 +291,43 @@ class DopeNode(LifecycleNode):
         self._stop()
         super().destroy_node()
 
-    def _listen(self) -> None:
-        topic, kind = self.resolve_topic_name("image"), Image
+    def _image_topic(self) -> str:
+        topic = self.resolve_topic_name("image")
         if self.settings.image_transport == "compressed":
-            kind = CompressedImage
             topic = topic.removesuffix("/compressed") + "/compressed"
+        return topic
+
+    def _listen(self) -> None:
+        settings = self.settings
         self.statistics.restart_windows(time.monotonic())
+        if settings.publish_rep155:
+            self._humans = HumansPublisher(self)
         self._worker = NewestWorker(self._work, f"{self.get_name()} detector")
-        self._images = self.create_subscription(kind, topic, self._on_image, NEWEST_IMAGE)
+        wanted = [(CameraInfo, "camera_info", self._infos.add)]
+        if settings.use_depth:
+            wanted.append((Image, "depth", self._depths.add))
+        kind = CompressedImage if settings.image_transport == "compressed" else Image
+        # Last, so that what belongs to the first image is heard.
+        wanted.append((kind, self._image_topic(), self._on_image))
+        for one in wanted:
+            self._listening.append(self.create_subscription(*one, NEWEST_MESSAGE))
 
     def _stop(self) -> None:
-        if self._images is not None:
-            self.destroy_subscription(self._images)
-            self._images = None
+        """End what `_listen` began, and forget everybody."""
+        while self._listening:
+            self.destroy_subscription(self._listening.pop())
         if self._worker is not None:
             if self._worker.stop():
                 self.statistics.skipped("deactivated")
             self._worker = None
+        humans, self._humans = self._humans, None
+        if humans is not None and self.context.ok():
+            humans.close()
+        self._infos.clear()
+        self._depths.clear()
+        self._smoother.reset()
+        if self._tracker is not None:
+            self._tracker.reset()
 
     # Images
 
@@ -246,8 +350,14 @@ class DopeNode(LifecycleNode):
         """Why images are not worked on; empty if they are."""
         if not self.settings.enabled:
             return "disabled"
-        outputs = (self._poses, self._marker_publisher, self._annotated)
-        if self.settings.always_run or any(output.get_subscription_count() for output in outputs):
+        outputs = (
+            self._poses,
+            self._marker_publisher,
+            self._annotated,
+            self._transforms,
+            self._humans,
+        )
+        if self.settings.always_run or any(map(_heard, outputs)):
             return ""
         return "nobody listens"
 
@@ -258,21 +368,31 @@ class DopeNode(LifecycleNode):
             with times("decode"):
                 compressed = isinstance(message, CompressedImage)
                 rgb = compressed_to_rgb(message) if compressed else image_to_rgb(message)
+            # Already now, because a slow model outlasts what is kept of the depth images.
+            depth = self._depth_message(message)
             with times("detect"):
                 people = self._detector(rgb)
             people = chosen_parts(people, settings)
+            if self._tracker is not None:
+                with times("track"):
+                    people = self._tracked(people, message)
+            places = None
+            if any(map(_heard, (self._poses, self._marker_publisher, self._transforms))):
+                with times("place"):
+                    places = self._places(people, message, depth, *rgb.shape[1::-1])
             with self._publishing:
                 # Asked again: it may have been switched off meanwhile, and the displays cleared.
                 if not self.settings.enabled:
                     self.statistics.skipped("disabled")
                     return
-                latency = self._publish(rgb, people, message.header, times)
+                latency = self._publish(rgb, people, places, message.header, times)
             encoding = message.format if compressed else message.encoding
             self.statistics.answered(
                 time.monotonic(),
                 latency,
                 times.times,
                 f"{rgb.shape[1]} x {rgb.shape[0]} {encoding}",
+                places.source if places else "",
             )
         except BadImageError as error:
             self.statistics.bad(time.monotonic(), error.kind, str(error))
@@ -288,28 +408,116 @@ class DopeNode(LifecycleNode):
                 throttle_duration_sec=_LOG_INTERVAL,
             )
 
+    def _tracked(self, people: list[WholeBody], message: Frame) -> list[WholeBody]:
+        """The people with their track ids, smoothed if that is asked for."""
+        settings = self.settings
+        stamp = (stamp_of(message) or self.get_clock().now().nanoseconds) / 1e9
+        people = self._tracker.update(people, stamp)
+        wanted = OneEuroSettings(settings.smoothing_min_cutoff, settings.smoothing_beta)
+        if not settings.smoothing or wanted != self._smoother.settings:
+            self._smoother = PoseSmoother(wanted)
+        return self._smoother.update(people, stamp) if settings.smoothing else people
+
+    def _places(
+        self, people: list[WholeBody], message: Frame, depth: Image | None, width: int, height: int
+    ) -> _Places:
+        """Where the people stand: by `camera_info` and depth, as far as these are there and good.
+
+        Args:
+            depth: the best depth image so far.
+        """
+        camera = self._camera(message, width, height)
+        if camera is None:
+            assumed = Intrinsics.assumed(width, height, self.settings.horizontal_fov)
+            return _Places("none", place_people(people, assumed))
+        distances = self._depth(message, depth, width, height)
+        source = "camera_info" if distances is None else "camera_info and depth"
+        return _Places(source, place_people(people, camera, distances))
+
+    def _camera(self, message: Frame, width: int, height: int) -> Camera | None:
+        info = self._infos.nearest(stamp_of(message))
+        try:
+            if info is not None:
+                return camera_from_info(info, width, height, self.settings.rectified)
+            if self.settings.use_depth or self.settings.publish_tf:
+                topic = self.resolve_topic_name("camera_info")
+                raise BadCameraInfoError("missing", f"no camera_info has come on {topic}")
+        except BadCameraInfoError as error:
+            self._tell_fault("camera_info", "positions are not known", error)
+        return None
+
+    def _depth(
+        self, message: Frame, early: Image | None, width: int, height: int
+    ) -> DepthImage | None:
+        if not self.settings.use_depth:
+            return None
+        stamp = stamp_of(message)
+        found = [depth for depth in (self._depth_message(message), early) if depth is not None]
+        try:
+            if not found:
+                raise BadDepthError(
+                    "missing",
+                    f"no depth image within {self.settings.depth_tolerance:g} s of the image has "
+                    f"come on {self.resolve_topic_name('depth')}",
+                )
+            nearest = min(found, key=lambda depth: abs(stamp_of(depth) - stamp))
+            return registered_depth(nearest, message.header.frame_id, width, height)
+        except BadDepthError as error:
+            self._tell_fault("depth", "distances are not measured", error)
+        return None
+
+    def _depth_message(self, message: Frame) -> Image | None:
+        tolerance = round(self.settings.depth_tolerance * 1e9)
+        return self._depths.nearest(stamp_of(message), tolerance)
+
+    def _tell_fault(
+        self, source: str, effect: str, error: BadCameraInfoError | BadDepthError
+    ) -> None:
+        self.statistics.fault(time.monotonic(), source, error.kind, str(error))
+        self.get_logger().warning(f"{effect}: {error}", throttle_duration_sec=_LOG_INTERVAL)
+
     def _publish(
-        self, rgb: np.ndarray, people: list[WholeBody], header: Header, times: StageTimes
+        self,
+        rgb: np.ndarray,
+        people: list[WholeBody],
+        places: _Places | None,
+        header: Header,
+        times: StageTimes,
     ) -> float | None:
-        """Each output for those who listen to it; the latency of the first one, s."""
+        """Each output for those who listen to it; the latency of the first one, s.
+
+        Args:
+            places: None while no output needs them.
+        """
         settings = self.settings
         height, width = rgb.shape[:2]
         latencies = []
-        if self._poses.get_subscription_count():
+        if _heard(self._poses):
             with times("message"):
-                self._poses.publish(people_to_message(people, header, width, height))
+                message = people_to_message(people, header, width, height)
+                if places and places.known:
+                    fill_roots(message, places.placed)
+                self._poses.publish(message)
             latencies.append(self._age(header))
-        if self._marker_publisher.get_subscription_count():
+        if places and _heard(self._marker_publisher):
             with times("markers"):
                 self._markers.lifetime = settings.marker_lifetime
-                intrinsics = Intrinsics.assumed(width, height, settings.horizontal_fov)
-                self._marker_publisher.publish(self._markers.build(people, header, intrinsics))
+                self._marker_publisher.publish(self._markers.build(places.placed, header))
             latencies.append(self._age(header))
         else:
             self._markers.forget()
-        if self._annotated.get_subscription_count():
+        if _heard(self._annotated):
             with times("annotate"):
                 self._annotated.publish(rgb_to_image(annotated(rgb, people, settings), header))
+            latencies.append(self._age(header))
+        if places and places.known and _heard(self._transforms):
+            with times("transforms"):
+                transforms = person_transforms(places.placed, header)
+                self._transforms.publish(self._transforms.msg_type(transforms=transforms))
+            latencies.append(self._age(header))
+        if _heard(self._humans):
+            with times("rep155"):
+                self._humans.publish(people, header, width, height)
             latencies.append(self._age(header))
         return latencies[0] if latencies else None
 
@@ -320,6 +528,8 @@ class DopeNode(LifecycleNode):
             )
             self._poses.publish(people_to_message([], header, 0, 0))
             self._marker_publisher.publish(self._markers.clear(header))
+            if self._humans is not None:
+                self._humans.publish([], header, 0, 0)
 
     def _age(self, header: Header) -> float | None:
         """How long ago the node's clock showed the stamp, s; None without a stamp or a clock."""
@@ -350,7 +560,7 @@ class DopeNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         settings, summary = self.settings, self.statistics.summary(time.monotonic())
         name, active = self.get_fully_qualified_name().strip("/"), self.state == "active"
-        topic = self._images.topic_name if active else self.resolve_topic_name("image")
+        topic = self._image_topic()
         camera = camera_status(
             name,
             summary,
@@ -369,6 +579,7 @@ class DopeNode(LifecycleNode):
             settings.model,
             self._detector.description if self._detector else "",
             settings.device,
+            self._track_ids,
             settings.max_latency,
         )
         self._diagnostics.publish(
@@ -376,6 +587,10 @@ class DopeNode(LifecycleNode):
                 header=Header(stamp=self.get_clock().now().to_msg()), status=[camera, detector]
             )
         )
+
+
+def _heard(output: Publisher | HumansPublisher | None) -> bool:
+    return output is not None and output.get_subscription_count() > 0
 
 
 def main() -> None:

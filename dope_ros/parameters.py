@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 
 from dope_model.network.config import MODE_NAMES
 from dope_model.runtime import ENGINES
+from dope_model.smoothing import OneEuroSettings
 
 Value = bool | int | float | str
 
@@ -163,6 +164,33 @@ DOPE_NODE = (
         changes=INACTIVE,
     ),
     Setting(
+        "tracking",
+        True,
+        "Give people track ids, the same from image to image.",
+        changes=UNCONFIGURED,
+    ),
+    Setting(
+        "publish_tf",
+        False,
+        "Publish a frame body_p<track id> for each person on /tf. Needs camera_info, tracking and "
+        "the package tf2_msgs.",
+        changes=UNCONFIGURED,
+    ),
+    Setting(
+        "publish_rep155",
+        False,
+        "Publish tracked bodies on the topics of REP-155, /humans/bodies/... Needs tracking and "
+        "the package hri_msgs.",
+        changes=UNCONFIGURED,
+    ),
+    Setting(
+        "use_depth",
+        False,
+        "Listen to 'depth', images that are registered to those of 'image', and take distances "
+        "from them. Needs camera_info.",
+        changes=INACTIVE,
+    ),
+    Setting(
         "enabled",
         True,
         "Work on images; the service 'enable' sets it. Off, the node publishes one empty result.",
@@ -189,6 +217,48 @@ DOPE_NODE = (
         for part, parts in (("body", "Bodies"), ("hand", "Hands"), ("face", "Faces"))
     ),
     Setting(
+        "rectified",
+        False,
+        "The images are rectified (image_rect): P of camera_info holds, and no distortion. Else K "
+        "and D hold.",
+        changes=LIVE,
+    ),
+    Setting(
+        "depth_tolerance",
+        0.05,
+        "How far the stamps of an image and of its depth image may be apart.",
+        minimum=0.0,
+        maximum=10.0,
+        unit="s",
+        changes=LIVE,
+    ),
+    Setting(
+        "smoothing",
+        False,
+        "Smooth the joints of tracked people over time with the One-Euro filter, which holds no "
+        "image back.",
+        changes=LIVE,
+    ),
+    Setting(
+        "smoothing_min_cutoff",
+        OneEuroSettings.min_cutoff,
+        "Cut-off frequency for joints at rest; lower is steadier.",
+        minimum=0.01,
+        maximum=100.0,
+        unit="Hz",
+        changes=LIVE,
+    ),
+    Setting(
+        "smoothing_beta",
+        OneEuroSettings.beta,
+        "By how much the cut-off rises with speed, when a joint moves by the size of its part in "
+        "one second; higher is prompter.",
+        minimum=0.0,
+        maximum=1000.0,
+        unit="Hz",
+        changes=LIVE,
+    ),
+    Setting(
         "marker_lifetime",
         1.0,
         "How long RViz shows a marker that is not renewed; 0: until it is deleted.",
@@ -200,8 +270,8 @@ DOPE_NODE = (
     Setting(
         "horizontal_fov",
         60.0,
-        "Field of view across the image's width that is assumed when people are placed in 3D for "
-        "the markers. Too small a value places people too far away.",
+        "Field of view across the image's width that is assumed for the markers where there is no "
+        "camera_info. Too small a value places people too far away.",
         minimum=1.0,
         maximum=179.0,
         unit="degrees",

@@ -12,6 +12,7 @@ hri_msgs is imported only when `HumansPublisher` is made.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +53,12 @@ class MissingHriMessagesError(ImportError):
     """There is no hri_msgs; the text says how to get it."""
 
 
-def _hri_messages() -> Any:
+def hri_messages() -> Any:
+    """The module hri_msgs.msg.
+
+    Raises:
+        MissingHriMessagesError: hri_msgs is not installed.
+    """
     try:
         import hri_msgs.msg
     except ImportError as error:
@@ -77,7 +83,7 @@ class HumansPublisher:
     """
 
     def __init__(self, node: Node) -> None:
-        self._messages = _hri_messages()
+        self._messages = hri_messages()
         self._node = node
         self._normalized = hasattr(self._messages, "NormalizedRegionOfInterest2D")
         if self._normalized:
@@ -90,6 +96,14 @@ class HumansPublisher:
             self._messages.IdsList, f"{NAMESPACE}/tracked", _DEPTH
         )
         self._bodies: dict[str, tuple[Any, Any]] = {}
+        # One thread may ask for listeners while another one publishes.
+        self._lock = Lock()
+
+    def get_subscription_count(self) -> int:
+        """How many listen to any of the topics."""
+        with self._lock:
+            publishers = [self._tracked, *(one for pair in self._bodies.values() for one in pair)]
+            return sum(publisher.get_subscription_count() for publisher in publishers)
 
     def publish(self, people: Sequence[WholeBody], header: Header, width: int, height: int) -> None:
         """Publish the people of one image, `width` x `height` px; those who left are taken down."""
@@ -98,14 +112,15 @@ class HumansPublisher:
             for person in people
             if person.track_id >= 0 and person.body is not None
         }
-        for gone in set(self._bodies) - set(bodies):
-            self._take_down(gone)
-        for number in bodies:
-            if number not in self._bodies:
-                self._bodies[number] = (
-                    self._publisher(self._messages.Skeleton2D, number, "skeleton2d"),
-                    self._publisher(self._region_type, number, "roi"),
-                )
+        with self._lock:
+            for gone in set(self._bodies) - set(bodies):
+                self._take_down(gone)
+            for number in bodies:
+                if number not in self._bodies:
+                    self._bodies[number] = (
+                        self._publisher(self._messages.Skeleton2D, number, "skeleton2d"),
+                        self._publisher(self._region_type, number, "roi"),
+                    )
         # After the publishers are there, so that those who hear of a person find the topics.
         self._tracked.publish(self._messages.IdsList(header=header, ids=list(bodies)))
         for number, person in bodies.items():
@@ -116,8 +131,9 @@ class HumansPublisher:
     def close(self) -> None:
         """Say that nobody is there, and take everything down."""
         self._tracked.publish(self._messages.IdsList(ids=[]))
-        for number in list(self._bodies):
-            self._take_down(number)
+        with self._lock:
+            for number in list(self._bodies):
+                self._take_down(number)
         self._node.destroy_publisher(self._tracked)
 
     def _publisher(self, kind: type, number: str, name: str) -> Any:

@@ -22,9 +22,17 @@ def dope_node(context):
     for name in ("model", "image_transport"):
         if text := LaunchConfiguration(name).perform(context):
             given[name] = text
-    for name in ("autostart", "use_sim_time"):
+    for name in ("rectified", "publish_tf", "publish_rep155", "autostart", "use_sim_time"):
         if text := LaunchConfiguration(name).perform(context):
             given[name] = text == "true"
+    image = LaunchConfiguration("image").perform(context)
+    # Beside the image, where image_transport looks for it too.
+    beside = image.removesuffix("/compressed").rpartition("/")[0]
+    info = LaunchConfiguration("camera_info").perform(context) or f"{beside}/camera_info"
+    remappings = [("image", image), ("camera_info", info)]
+    if depth := LaunchConfiguration("depth").perform(context):
+        remappings.append(("depth", depth))
+        given["use_depth"] = True
     parameters = [LaunchConfiguration("config").perform(context)]
     # The node configures and activates itself. As a LifecycleNode it can also take part in the
     # events of another launch file.
@@ -35,7 +43,7 @@ def dope_node(context):
             name="dope_node",
             namespace=LaunchConfiguration("namespace"),
             parameters=parameters + ([given] if given else []),
-            remappings=[("image", LaunchConfiguration("image"))],
+            remappings=remappings,
             output="screen",
         )
     ]
@@ -55,6 +63,34 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 choices=["", "raw", "compressed"],
                 description="raw, or compressed: IMAGE/compressed; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "camera_info",
+                default_value="",
+                description="Topic of the camera's CameraInfo; empty: camera_info beside IMAGE",
+            ),
+            DeclareLaunchArgument(
+                "depth",
+                default_value="",
+                description="Topic of depth images registered to IMAGE; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "rectified",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Whether the images are rectified; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "publish_tf",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Publish a TF frame for each person; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "publish_rep155",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Publish the topics of REP-155; empty: as in config",
             ),
             DeclareLaunchArgument(
                 "namespace",

@@ -7,10 +7,12 @@ kind=$(setup/ros_kind.sh)
 
 constraints=(-c setup/constraints.txt)
 if [ "$kind" != wheels ]; then
-    # A sourced ROS has extensions compiled for the system's NumPy; a second NumPy breaks them.
+    # A sourced ROS has extensions compiled for the system's NumPy. They also run with a later one
+    # of the same major version, which Ubuntu 22.04 needs: its 1.21 is too old for most packages.
     system_numpy=$(python3 -c 'import numpy; print(numpy.__version__)' 2>/dev/null || true)
     if [ -n "$system_numpy" ]; then
-        echo "numpy==$system_numpy" > .venv/stamps/system_numpy.txt
+        major=${system_numpy%%.*}
+        echo "numpy>=$system_numpy,<$((major + 1))" > .venv/stamps/system_numpy.txt
         constraints+=(-c .venv/stamps/system_numpy.txt)
     fi
 fi

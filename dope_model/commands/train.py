@@ -119,6 +119,8 @@ def _with_change(settings, full_name: str, path: list[str], text: str):
             new = type(old)(text)
         except ValueError as error:
             raise ValueError(f"{full_name} is a number, not {text!r}") from error
+    elif isinstance(old, str):
+        new = text
     elif isinstance(old, tuple) and all(isinstance(x, float) for x in old):
         new = tuple(float(x) for x in text.split(","))
     else:

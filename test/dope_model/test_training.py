@@ -20,7 +20,7 @@ from dope_model.network.config import Mode  # noqa: E402
 from dope_model.network.heads import PartOutput  # noqa: E402
 from dope_model.pictures import read_rgb  # noqa: E402
 from dope_model.postprocess.integration import integrate  # noqa: E402
-from dope_model.runtime.torch_engine import TorchEngine  # noqa: E402
+from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
 from dope_model.training.anchor_poses import fit_anchor_poses  # noqa: E402
 from dope_model.training.augmentation import NO_AUGMENTATION  # noqa: E402
 from dope_model.training.data import Batches, Source, Views, collate  # noqa: E402
@@ -201,9 +201,9 @@ def recorded(run: Trainer, batches: int | None) -> list[dict]:
     return losses
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, accumulate):
-    settings = replace(SETTINGS, accumulate=accumulate)
+@pytest.mark.parametrize(("accumulate", "optimizer"), [(1, "sgd"), (2, "sgd"), (1, "adamw")])
+def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, accumulate, optimizer):
+    settings = replace(SETTINGS, accumulate=accumulate, optimizer=optimizer)
     straight = recorded(trainer(rings, tmp_path / "a", settings), 4)
     first = recorded(trainer(rings, tmp_path / "b", settings), 1)
     again = trainer(rings, tmp_path / "b", settings)
@@ -213,6 +213,11 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, accumulate
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
     log = [json.loads(line) for line in (tmp_path / "b" / "losses.jsonl").read_text().splitlines()]
     assert [entry["batch"] for entry in log] == list(range(1, 5))
+
+
+def test_an_unknown_optimizer_is_refused(rings, tmp_path):
+    with pytest.raises(ValueError, match="unknown optimizer 'adam'; known: sgd, adamw"):
+        trainer(rings, tmp_path, with_changes(SETTINGS, ["optimizer=adam"]))
 
 
 def test_other_settings_do_not_resume(rings, tmp_path):
@@ -315,7 +320,7 @@ def test_a_part_expert_learns_eight_pictures_by_heart(tmp_path):
         at_last = np.mean([values[name] for values in losses[-20:]])
         assert at_last < 0.15 * losses[0][name], name
     checkpoint = load_checkpoint(tmp_path / "run" / "weights.safetensors")
-    engine = TorchEngine(checkpoint, MODE, "cpu")
+    engine = EagerEngine(checkpoint, MODE, "cpu")
     errors = []
     for sample in samples:
         picture = read_rgb(tmp_path / "data/pictures" / sample.file)

@@ -227,7 +227,7 @@ def stand_in(graph, monkeypatch):
     monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", detector.load)
     node = dope_ros.node.DopeNode(namespace=graph.node.get_namespace())
     with spinning(node):
-        assert graph.spin_until(lambda: node.state == "active", 20)
+        assert graph.spin_until(lambda: node.state == "active")
         yield node, detector
         detector.gate.set()
 

@@ -23,7 +23,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from dope_model.placement import Intrinsics
+import dope_model.tracking
+from dope_model.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.rendering.sample import CLIP
 from dope_msgs.msg import WholeBodyPoseArray
@@ -241,7 +242,7 @@ def test_our_bytes_are_those_of_ros():
     for message, kind in (
         (people_to_message([person], here, 640, 480), bag.POSES),
         (people_to_message([], here, 640, 480), bag.POSES),
-        (PersonMarkers(1.5).build([person], here, CAMERA), bag.MARKERS),
+        (PersonMarkers(1.5).build(place_people([person], CAMERA), here), bag.MARKERS),
         (rgb_to_image(picture(2), here), bag.IMAGE),
     ):
         assert serialize(message, kind) == without_padding(message, kind)
@@ -378,6 +379,18 @@ def test_without_camera_info_roots_are_not_known(tmp_path):
     assert "/dope/image_annotated" not in topics
     raw = [raw for topic, _, _, raw in contents(tmp_path / "out") if topic == "/dope/poses"][1]
     assert np.isnan(deserialize_message(raw, WholeBodyPoseArray).people[0].body.root.z)
+
+
+def test_without_norfair_nobody_has_an_id_and_that_is_told(tmp_path, monkeypatch):
+    def missing():
+        raise ImportError("tracking needs Norfair")
+
+    monkeypatch.setattr(dope_model.tracking, "_import_norfair", missing)
+    summary = work(make_bag(tmp_path / "in"), tmp_path / "out")
+    assert list(summary.problems) == ["people have no track ids: tracking needs Norfair"]
+    raw = [raw for topic, _, _, raw in contents(tmp_path / "out") if topic == "/dope/poses"][1]
+    (person,) = deserialize_message(raw, WholeBodyPoseArray).people
+    assert person.track_id == -1 and person.body.root.z == pytest.approx(3, abs=1e-4)
 
 
 def test_another_kind_of_storage_and_another_namespace(tmp_path):

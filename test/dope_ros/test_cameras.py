@@ -89,25 +89,34 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "said", "kind"),
     [
-        ({"k": [0.0] * 9}, "not calibrated"),
-        ({"k": [NAN, *K[1:]]}, "must be finite"),
-        ({"k": [*K[:4], INFINITE, *K[5:]]}, "must be finite"),
-        ({"k": [-600.0, *K[1:]]}, "focal lengths positive"),
-        ({"k": [0.0, *K[1:]]}, "focal lengths positive"),
-        ({"k": [*K[:2], NAN, *K[3:]]}, "must be finite"),
-        ({"width": 1280, "height": 960}, "1280 x 960 px .* the image has 640 x 480"),
-        ({"binning_x": 2, "binning_y": 2}, "320 x 240 px .*binning 2 x 2"),
-        ({"roi": RegionOfInterest(width=100, height=80)}, "100 x 80 px .*region 100 x 80"),
-        ({"distortion_model": "thin_prism"}, "'thin_prism' is not known; known are plumb_bob"),
-        ({"d": [0.1, 0.2]}, "takes 4 or 5 coefficients, not 2"),
-        ({"d": [NAN] * 5}, "not finite"),
+        ({"k": [0.0] * 9}, "not calibrated", "not calibrated"),
+        ({"k": [NAN, *K[1:]]}, "must be finite", "impossible numbers"),
+        ({"k": [*K[:4], INFINITE, *K[5:]]}, "must be finite", "impossible numbers"),
+        ({"k": [-600.0, *K[1:]]}, "focal lengths positive", "impossible numbers"),
+        ({"k": [0.0, *K[1:]]}, "focal lengths positive", "impossible numbers"),
+        ({"k": [*K[:2], NAN, *K[3:]]}, "must be finite", "impossible numbers"),
+        ({"width": 1280, "height": 960}, "1280 x 960 px .* the image has 640 x 480", "wrong size"),
+        ({"binning_x": 2, "binning_y": 2}, "320 x 240 px .*binning 2 x 2", "wrong size"),
+        (
+            {"roi": RegionOfInterest(width=100, height=80)},
+            "100 x 80 px .*region 100 x 80",
+            "wrong size",
+        ),
+        (
+            {"distortion_model": "thin_prism"},
+            "'thin_prism' is not known; known are plumb_bob",
+            "wrong distortion",
+        ),
+        ({"d": [0.1, 0.2]}, "takes 4 or 5 coefficients, not 2", "wrong distortion"),
+        ({"d": [NAN] * 5}, "not finite", "wrong distortion"),
     ],
 )
-def test_bad_camera_info_is_refused_with_the_reason(changes, said):
-    with pytest.raises(BadCameraInfoError, match=said):
+def test_bad_camera_info_is_refused_with_the_reason(changes, said, kind):
+    with pytest.raises(BadCameraInfoError, match=said) as error:
         camera_from_info(info(**changes), 640, 480)
+    assert error.value.kind == kind
 
 
 def depth_message(values: np.ndarray, encoding: str, padding: int = 0, big: bool = False) -> Image:
@@ -166,6 +175,22 @@ def test_depth_must_be_registered_to_the_image():
         registered_depth(message, "other", 640, 480)
     with pytest.raises(BadDepthError, match="64 x 48, is no copy of the colour image, 640 x 360"):
         registered_depth(message, "optical", 640, 360)
+
+
+@pytest.mark.parametrize(
+    ("values", "encoding"),
+    [
+        (np.zeros((48, 64), np.uint16), "16UC1"),
+        (np.full((48, 64), np.nan, np.float32), "32FC1"),
+        (np.full((48, 64), np.inf, np.float32), "32FC1"),
+    ],
+)
+def test_a_depth_image_without_any_depth_is_refused(values, encoding):
+    with pytest.raises(BadDepthError, match="no data") as error:
+        registered_depth(depth_message(values, encoding), "optical", 64, 48)
+    assert error.value.kind == "no data"
+    values[3, 4] = 2  # all the rest may be holes
+    assert registered_depth(depth_message(values, encoding), "optical", 64, 48)
 
 
 def stamped(nanoseconds: int) -> Image:

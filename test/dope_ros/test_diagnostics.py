@@ -135,10 +135,40 @@ def test_bad_images_warn_for_a_while_and_stay_counted():
     assert values["last bad image"] == "there are 3 bytes"
 
 
-def detector(statistics, now=1.0, state="active", resting="", error=""):
+def test_what_comes_beside_the_images_and_is_bad_is_named_and_counted_by_reason():
+    statistics = active()
+    statistics.received(1.0, 0.0)
+    statistics.fault(1.0, "camera_info", "not calibrated", "K of camera_info is all zero")
+    statistics.fault(1.0, "camera_info", "wrong size", "camera_info is of another size")
+    statistics.fault(1.0, "depth", "wrong frame", "the depth image is in frame 'other'")
+    statistics.answered(1.0, 0.1, {}, "64 x 48 rgb8", "none")
+    status = camera(statistics, 2.0)
+    assert status.level == WARN
+    assert "bad camera_info: camera_info is of another size" in status.message
+    assert "bad depth: the depth image is in frame 'other'" in status.message
+    values = {pair.key: pair.value for pair in status.values}
+    assert values["bad camera_info"] == "2" and values["bad depth"] == "1"
+    assert values["bad camera_info: not calibrated"] == "1"
+    assert values["bad depth: wrong frame"] == "1"
+    assert values["last bad depth"] == "the depth image is in frame 'other'"
+    assert values["positions"] == "none"
+    # The images are fine: none of them counts as bad.
+    assert values["bad"] == "0"
+    statistics.received(100.0, 0.0)
+    assert camera(statistics, 100.0).level == OK
+
+
+def test_people_who_cannot_be_tracked_are_a_warning():
+    assert detector(active()).level == detector(active(), track_ids="off").level == OK
+    status = detector(active(), track_ids="tracking needs Norfair")
+    assert status.level == WARN
+    assert status.message == "people have no track ids: tracking needs Norfair"
+
+
+def detector(statistics, now=1.0, state="active", resting="", error="", track_ids="on"):
     return detector_status(
         *("dope/dope_node", statistics.summary(now), state, resting, error),
-        *("experts", "part experts (fast)", "auto", 1.0),
+        *("experts", "part experts (fast)", "auto", track_ids, 1.0),
     )
 
 
@@ -205,7 +235,7 @@ def test_diagnostics_of_a_running_node(graph, start):
     assert publish_until(lambda: value(newest["detector"], "annotate (ms)")), process.output()
     camera, detector = newest["camera"], newest["detector"]
     assert (camera.level, detector.level) == (OK, OK), (camera.message, detector.message)
-    always = [key for key in CAMERA_KEYS if key != "bad: REASON"]
+    always = [key for key in CAMERA_KEYS if not key.endswith("REASON")]
     assert [pair.key for pair in camera.values] == always
     assert [pair.key for pair in detector.values] == list(DETECTOR_KEYS)
     assert value(camera, "topic") == f"{namespace}/image"

@@ -70,6 +70,31 @@ def test_every_argument_has_a_description_and_a_default(name):
     assert any(isinstance(e, launch_ros.actions.Node) for e in description.entities)
 
 
+def heard_by(graph, namespace: str) -> set[str]:
+    """The topics that the node there subscribes."""
+    if ("dope_node", namespace) not in graph.node.get_node_names_and_namespaces():
+        return set()
+    return dict(graph.node.get_subscriber_names_and_types_by_node("dope_node", namespace)).keys()
+
+
+@pytest.mark.slow
+def test_topics_of_camera_info_and_depth_reach_the_node(graph, launched):
+    _, output = launched(
+        "dope.launch.py",
+        *("image:=/rear/image_raw/compressed", "image_transport:=compressed", "namespace:=rear"),
+        *("depth:=/rear/depth/image", "rectified:=true"),
+    )
+    wanted = {"/rear/image_raw/compressed", "/rear/camera_info", "/rear/depth/image"}
+    assert graph.spin_until(lambda: wanted <= heard_by(graph, "/rear"), 90), output()
+    launched("dope.launch.py", "image:=/image_raw", "camera_info:=/far/info", "namespace:=far")
+    wanted = {"/image_raw", "/far/info"}
+    assert graph.spin_until(lambda: wanted <= heard_by(graph, "/far"), 90)
+    request = GetParameters.Request(names=["use_depth", "rectified", "publish_tf"])
+    for name, expected in (("rear", [True, True, False]), ("far", [False, False, False])):
+        values = graph.call(GetParameters, f"/{name}/dope_node/get_parameters", request).values
+        assert [value.bool_value for value in values] == expected
+
+
 @pytest.mark.slow
 def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_path):
     config = tmp_path / "mine.yaml"
@@ -78,14 +103,9 @@ def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_pa
         "dope.launch.py", "image:=/front/image_raw", "namespace:=people", f"config:={config}"
     )
 
-    def subscribed() -> bool:
-        nodes = graph.node.get_node_names_and_namespaces()
-        if ("dope_node", "/people") not in nodes:
-            return False
-        topics = graph.node.get_subscriber_names_and_types_by_node("dope_node", "/people")
-        return "/front/image_raw" in dict(topics)
-
-    assert graph.spin_until(subscribed, 60), output()
+    assert graph.spin_until(lambda: "/front/image_raw" in heard_by(graph, "/people"), 60), output()
+    # Beside the image.
+    assert "/front/camera_info" in heard_by(graph, "/people")
     (publisher,) = graph.node.get_publishers_info_by_topic("/people/poses")
     assert publisher.topic_type == "dope_msgs/msg/WholeBodyPoseArray"
     client = graph.node.create_client(GetParameters, "/people/dope_node/get_parameters")

@@ -40,7 +40,7 @@ def test_nobody_listens_and_nothing_is_worked_on(graph, stand_in, camera):
     assert graph.set_parameter(name, "always_run", True) == ""
     assert graph.publish_until(camera, image, lambda: detector.seen)
     assert graph.spin_until(lambda: summary().answered)
-    assert set(summary().stages) <= {"decode", "detect"}
+    assert set(summary().stages) <= {"decode", "detect", "track"}
     assert graph.set_parameter(name, "always_run", False) == ""
     before = len(detector.seen), summary().received
     assert graph.publish_until(camera, image, lambda: summary().received >= before[1] + 5)
@@ -175,6 +175,12 @@ def test_drawing_changes_while_the_node_runs(graph, stand_in, camera):
         ("mode", "paper", "while unconfigured"),
         ("engine", "torch", "while unconfigured"),
         ("image_transport", "compressed", "while not active"),
+        ("use_depth", True, "while not active"),
+        ("tracking", False, "while unconfigured"),
+        ("publish_tf", True, "while unconfigured"),
+        ("publish_rep155", True, "while unconfigured"),
+        ("depth_tolerance", -0.1, "depth_tolerance"),
+        ("smoothing_min_cutoff", 0.0, "smoothing_min_cutoff"),
         ("autostart", False, "read-only"),
         ("exit_if_start_fails", True, "read-only"),
         ("min_bdoy_score", 0.5, "undeclared"),

@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Duration, Time
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from dope_model.placement import Intrinsics
+from dope_model.placement import Intrinsics, Placed, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND, RIGHT
 from dope_ros.markers import PersonMarkers, person_ids
@@ -44,6 +44,10 @@ def seen_at(joints: np.ndarray, root, trusted=None) -> PartPose:
     return PartPose(0.9, pixels.astype(np.float32), joints.astype(np.float32), trusted)
 
 
+def placed(people: list[WholeBody]) -> list[Placed]:
+    return place_people(people, CAMERA)
+
+
 def positions(marker: Marker) -> np.ndarray:
     return np.array([(point.x, point.y, point.z) for point in marker.points])
 
@@ -56,7 +60,7 @@ def by_name(array) -> dict[tuple[str, int], Marker]:
 
 def test_a_body_stands_where_it_projects_from():
     body = WholeBody(body=seen_at(body_joints(), (0.3, -0.2, 4.0)))
-    markers = by_name(PersonMarkers(1.5).build([body], HEADER, CAMERA))
+    markers = by_name(PersonMarkers(1.5).build(placed([body]), HEADER))
     assert set(markers) == {("body/bones", 0), ("body/joints", 0)}
     expected = body_joints() + (0.3, -0.2, 4.0)
 
@@ -90,7 +94,7 @@ def test_a_hand_hangs_at_its_own_wrist():
     person = WholeBody(
         body=seen_at(body_joints(), (0, 0, 4.0)), left_hand=seen_at(hand, (0.7, -0.5, 9.0))
     )
-    markers = by_name(PersonMarkers(1.0).build([person], HEADER, CAMERA))
+    markers = by_name(PersonMarkers(1.0).build(placed([person]), HEADER))
     joints = positions(markers["left_hand/joints", 0])
     np.testing.assert_allclose(joints[0], (0.7, -0.5, 3.9), atol=1e-3)
     np.testing.assert_allclose(joints[20], (0.88, -0.5, 3.9), atol=1e-3)
@@ -101,7 +105,7 @@ def test_a_hand_without_a_body_is_placed_by_itself():
     hand = np.random.default_rng(1).normal(0, 0.05, (21, 3))
     hand -= hand[0]
     person = WholeBody(right_hand=seen_at(hand, (-0.2, 0.1, 0.6)))
-    markers = by_name(PersonMarkers(1.0).build([person], HEADER, CAMERA))
+    markers = by_name(PersonMarkers(1.0).build(placed([person]), HEADER))
     assert set(markers) == {("right_hand/bones", 0), ("right_hand/joints", 0)}
     np.testing.assert_allclose(
         positions(markers["right_hand/joints", 0]), hand + (-0.2, 0.1, 0.6), atol=1e-3
@@ -112,7 +116,7 @@ def test_guessed_joints_are_not_drawn():
     trusted = np.ones(13, bool)
     trusted[[BODY.index["right_ankle"], BODY.index["head"]]] = False
     body = WholeBody(body=seen_at(body_joints(), (0, 0, 3.0), trusted))
-    markers = by_name(PersonMarkers(1.0).build([body], HEADER, CAMERA))
+    markers = by_name(PersonMarkers(1.0).build(placed([body]), HEADER))
     np.testing.assert_allclose(
         positions(markers["body/joints", 0]), body_joints()[trusted] + (0, 0, 3.0), atol=1e-3
     )
@@ -125,15 +129,15 @@ def test_a_part_that_fits_nowhere_is_left_out():
     nowhere = PartPose(
         0.9, np.full((13, 2), 100, np.float32), body_joints().astype(np.float32), np.ones(13, bool)
     )
-    assert PersonMarkers(1.0).build([WholeBody(body=nowhere)], HEADER, CAMERA).markers == []
+    assert PersonMarkers(1.0).build(placed([WholeBody(body=nowhere)]), HEADER).markers == []
 
 
 def test_those_who_left_are_deleted_once():
     one = WholeBody(body=seen_at(body_joints(), (-1, 0, 4.0)))
     other = WholeBody(body=seen_at(body_joints(), (1, 0, 4.0)))
     markers = PersonMarkers(1.0)
-    assert len(markers.build([one, other], HEADER, CAMERA).markers) == 4
-    named = by_name(markers.build([one], HEADER, CAMERA))
+    assert len(markers.build(placed([one, other]), HEADER).markers) == 4
+    named = by_name(markers.build(placed([one]), HEADER))
     assert {name: m.action for name, m in named.items()} == {
         ("body/bones", 0): Marker.ADD,
         ("body/joints", 0): Marker.ADD,
@@ -141,17 +145,17 @@ def test_those_who_left_are_deleted_once():
         ("body/joints", 1): Marker.DELETE,
     }
     assert named["body/bones", 1].header == HEADER
-    named = by_name(markers.build([], HEADER, CAMERA))
+    named = by_name(markers.build(placed([]), HEADER))
     assert {marker.action for marker in named.values()} == {Marker.DELETE}
     assert set(named) == {("body/bones", 0), ("body/joints", 0)}
-    assert markers.build([], HEADER, CAMERA).markers == []
+    assert markers.build(placed([]), HEADER).markers == []
 
 
 def test_forgotten_markers_are_not_deleted_later():
     markers = PersonMarkers(1.0)
-    markers.build([WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)))], HEADER, CAMERA)
+    markers.build(placed([WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)))]), HEADER)
     markers.forget()
-    assert markers.build([], HEADER, CAMERA).markers == []
+    assert markers.build(placed([]), HEADER).markers == []
 
 
 def test_a_tracked_person_keeps_the_id():
@@ -168,23 +172,23 @@ def test_a_tracked_person_keeps_the_id():
 )
 def test_lifetime(lifetime, expected):
     body = WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)))
-    for marker in PersonMarkers(lifetime).build([body], HEADER, CAMERA).markers:
+    for marker in PersonMarkers(lifetime).build(placed([body]), HEADER).markers:
         assert (marker.lifetime.sec, marker.lifetime.nanosec) == expected
 
 
 def test_clearing_deletes_everything_once():
     markers = PersonMarkers(lifetime=0)
     person = WholeBody(body=seen_at(body_joints(), (0, 0, 3)))
-    markers.build([person], HEADER, CAMERA)
+    markers.build(placed([person]), HEADER)
     (cleared,) = markers.clear(HEADER).markers
     assert (cleared.action, cleared.header) == (Marker.DELETEALL, HEADER)
-    assert markers.build([], HEADER, CAMERA).markers == []
+    assert markers.build(placed([]), HEADER).markers == []
 
 
 def test_a_new_lifetime_holds_for_the_next_markers():
     markers = PersonMarkers(lifetime=1.0)
     person = WholeBody(body=seen_at(body_joints(), (0, 0, 3)))
     markers.lifetime = 2.25
-    built = markers.build([person], HEADER, CAMERA).markers
+    built = markers.build(placed([person]), HEADER).markers
     assert built
     assert all(m.lifetime == Duration(sec=2, nanosec=250_000_000) for m in built)

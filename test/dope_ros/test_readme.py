@@ -51,7 +51,11 @@ def test_topics_and_services_are_those_of_a_running_node(graph, monkeypatch):
     for transport in ("raw", "compressed"):
         where = f"{namespace}/{transport}"
         node = dope_ros.node.DopeNode(
-            namespace=where, parameter_overrides=[Parameter("image_transport", value=transport)]
+            namespace=where,
+            parameter_overrides=[
+                Parameter("image_transport", value=transport),
+                Parameter("use_depth", value=True),
+            ],
         )
 
         def names(listed, where=where) -> set[tuple[str, str]]:

@@ -73,6 +73,11 @@ class FakePublisher:
     node: FakeNode
     kind: type
     topic: str
+    listeners: int = 0
+
+    def get_subscription_count(self) -> int:
+        assert self.topic in self.node.topics, "asked after it was destroyed"
+        return self.listeners
 
     def publish(self, message) -> None:
         assert type(message) is self.kind
@@ -206,6 +211,18 @@ def test_bodies_come_and_go(hri):
     humans.close()
     assert node.log[-1] == ("/humans/bodies/tracked", IdsList(ids=[]))
     assert node.topics == {}
+
+
+def test_listeners_of_every_topic_count(hri):
+    node = FakeNode()
+    humans = HumansPublisher(node)
+    assert humans.get_subscription_count() == 0
+    humans.publish([person(1), person(2)], HEADER, 640, 480)
+    node.topics["/humans/bodies/tracked"].listeners = 2
+    node.topics["/humans/bodies/p1/roi"].listeners = 1
+    assert humans.get_subscription_count() == 3
+    humans.publish([person(2)], HEADER, 640, 480)
+    assert humans.get_subscription_count() == 2
 
 
 def test_without_hri_msgs_it_says_what_to_install(monkeypatch):

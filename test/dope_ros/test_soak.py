@@ -1,13 +1,14 @@
 """The node for a long time: nothing grows, and no image gets lost without being counted."""
 
 import os
+from array import array
 from pathlib import Path
 
 import pytest
-from camera_help import grey, image_at
+from camera_help import grey, header_at, image_at
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
 from dope_msgs.msg import WholeBodyPoseArray
@@ -38,11 +39,22 @@ class Held:
 @pytest.mark.slow
 def test_twenty_thousand_images(graph, start):
     namespace = graph.node.get_namespace()
-    process = start("light_node", "-r", f"__ns:={namespace}", "-p", "silent_after:=60.0")
+    process = start(
+        "light_node",
+        *("-r", f"__ns:={namespace}", "-p", "silent_after:=60.0", "-p", "use_depth:=true"),
+    )
     held = Held(process.process.pid)
     camera = graph.node.create_publisher(
         Image, "image", QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
     )
+    # Beside every tenth image; most of the others are too far away in time.
+    info = CameraInfo(width=64, height=48, k=[60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0])
+    depth = Image(height=48, width=64, encoding="16UC1", step=128)
+    depth.data = array("B", bytes([0, 16]) * 64 * 48)
+    beside = [
+        (graph.node.create_publisher(type(message), topic, 10), message)
+        for topic, message in (("camera_info", info), ("depth", depth))
+    ]
     heard = dict.fromkeys(("poses", "markers", "image_annotated"), 0)
     counts: dict[str, str] = {}
 
@@ -72,6 +84,11 @@ def test_twenty_thousand_images(graph, start):
     memory = []
     for number in range(1, IMAGES + 1):
         message = bad if number % 100 == 50 else black if number % 100 == 99 else good
+        message.header = header_at(1 + number / 30)
+        if number % 10 == 0:
+            for publisher, one in beside:
+                one.header = message.header
+                publisher.publish(one)
         camera.publish(message)
         graph.spin_for(PAUSE)
         if number == WARM_UP:
@@ -97,6 +114,7 @@ def test_twenty_thousand_images(graph, start):
     if counts["lost on the way"] != "unknown":
         assert int(counts["received"]) + int(counts["lost on the way"]) == published
     assert all(became.values())
+    assert counts["positions"].startswith("camera_info")
     assert heard["poses"] <= became["answered"]
     assert min(heard.values()) > WARM_UP
     assert max(memory) < 1.05 * memory[0]

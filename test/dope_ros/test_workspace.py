@@ -208,6 +208,31 @@ def test_a_named_python_must_be_supported(bare_machine):
     assert checked.stdout.strip() == sys.executable
 
 
+@pytest.mark.parametrize(
+    ("system", "allowed"),
+    [("1.21.5", "numpy>=1.21.5,<2"), ("1.26.4", "numpy>=1.26.4,<2"), ("2.3.5", "numpy>=2.3.5,<3")],
+)
+def test_a_sourced_ros_gets_a_numpy_that_its_extensions_run_with(tmp_path, system, allowed):
+    shutil.copytree(ROOT / "setup", tmp_path / "setup")
+    for path, text in (
+        # Where rclpy and the system's NumPy are, and a pip that only notes what it is asked for.
+        ("bin/python3", f'case "$2" in *numpy*) echo {system} ;; esac'),
+        (".venv/bin/python", 'echo "$@" > asked'),
+    ):
+        script = tmp_path / path
+        script.parent.mkdir(parents=True)
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+    (tmp_path / ".venv" / "stamps").mkdir()
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"ROS_DISTRO": "humble", "PATH": path}
+    installed = run("bash", tmp_path / "setup" / "install.sh", "test", env=environment)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    constraints = tmp_path / ".venv" / "stamps" / "system_numpy.txt"
+    assert constraints.read_text().strip() == allowed
+    assert "-c .venv/stamps/system_numpy.txt" in (tmp_path / "asked").read_text()
+
+
 def test_a_sourced_ros_is_noticed_only_if_its_rclpy_works(bare_machine):
     kind = ROOT / "setup" / "ros_kind.sh"
     for script, expected in (("exit 0", "jazzy"), ("exit 1", "wheels")):

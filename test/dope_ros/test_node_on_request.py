@@ -1,0 +1,241 @@
+"""TF frames and REP-155's topics on a real graph, with the real messages.
+
+tf2_msgs and hri_msgs are no packages of PyPI: where they are not installed, they are built here.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from camera_help import grey, image_at
+from sensor_msgs.msg import CameraInfo, Image
+
+from dope_ros.demo_camera import AS_CAMERAS_DO
+
+# The messages as tf2_msgs of all ROS 2 versions and hri_msgs 2.0 have them, without comments and,
+# in Skeleton2D, without constants.
+PACKAGES = {
+    "tf2_msgs": {"TFMessage": "geometry_msgs/TransformStamped[] transforms"},
+    "hri_msgs": {
+        "IdsList": "std_msgs/Header header\nstring[] ids",
+        "NormalizedPointOfInterest2D": "float32 x\nfloat32 y\nfloat32 c",
+        "NormalizedRegionOfInterest2D": "std_msgs/Header header\n"
+        + "\n".join(f"float32 {name}" for name in ("xmin", "ymin", "xmax", "ymax", "c")),
+        "Skeleton2D": "std_msgs/Header header\nNormalizedPointOfInterest2D[18] skeleton",
+    },
+}
+NEEDS = {"tf2_msgs": "geometry_msgs", "hri_msgs": "std_msgs"}
+
+PACKAGE_XML = """<?xml version="1.0"?>
+<package format="3">
+  <name>{name}</name><version>0.0.0</version><description>For a test.</description>
+  <maintainer email="nobody@example.com">nobody</maintainer><license>Apache-2.0</license>
+  <buildtool_depend>ament_cmake</buildtool_depend>
+  <buildtool_depend>rosidl_default_generators</buildtool_depend>
+  <depend>{needs}</depend>
+  <exec_depend>rosidl_default_runtime</exec_depend>
+  <member_of_group>rosidl_interface_packages</member_of_group>
+  <export><build_type>ament_cmake</build_type></export>
+</package>
+"""
+CMAKE = """cmake_minimum_required(VERSION 3.20)
+project({name})
+find_package(ament_cmake REQUIRED)
+find_package(rosidl_default_generators REQUIRED)
+find_package({needs} REQUIRED)
+rosidl_generate_interfaces(${{PROJECT_NAME}} {files} DEPENDENCIES {needs})
+ament_package()
+"""
+
+# Writes what it hears as lines of JSON. In a process of its own: this one cannot load libraries
+# from a path that was not known when it started.
+LISTENER = """
+import json, sys
+import rclpy
+from hri_msgs.msg import IdsList, NormalizedRegionOfInterest2D, Skeleton2D
+from tf2_msgs.msg import TFMessage
+
+rclpy.init()
+node = rclpy.create_node("listener")
+heard_of = set()
+
+def say(**values):
+    print(json.dumps(values), flush=True)
+
+def on_tf(message):
+    for one in message.transforms:
+        place = one.transform.translation
+        say(frame=one.child_frame_id, parent=one.header.frame_id, sec=one.header.stamp.sec,
+            place=[place.x, place.y, place.z])
+
+def on_ids(message):
+    say(ids=list(message.ids))
+    for number in set(message.ids) - heard_of:
+        heard_of.add(number)
+        topic = f"/humans/bodies/{number}"
+        node.create_subscription(Skeleton2D, f"{topic}/skeleton2d",
+            lambda m: say(skeleton=number, x=m.skeleton[8].x, c=m.skeleton[8].c), 1)
+        node.create_subscription(NormalizedRegionOfInterest2D, f"{topic}/roi",
+            lambda m: say(region=number, xmin=m.xmin, xmax=m.xmax), 1)
+
+if "tf" in sys.argv:
+    node.create_subscription(TFMessage, "/tf", on_tf, 100)
+if "humans" in sys.argv:
+    node.create_subscription(IdsList, "/humans/bodies/tracked", on_ids, 1)
+say(ready=True)
+try:
+    rclpy.spin(node)
+except KeyboardInterrupt:
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory) -> dict[str, str]:
+    """The environment in which tf2_msgs and hri_msgs can be imported."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if not missing:
+        return dict(os.environ)
+    if not shutil.which("colcon"):
+        pytest.skip("there is no colcon to build " + ", ".join(missing))
+    workspace = tmp_path_factory.mktemp("messages")
+    for name in missing:
+        files = []
+        for message, definition in PACKAGES[name].items():
+            files.append(f"msg/{message}.msg")
+            path = workspace / "src" / name / files[-1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(definition + "\n")
+        values = {"name": name, "needs": NEEDS[name], "files": " ".join(files)}
+        (workspace / "src" / name / "package.xml").write_text(PACKAGE_XML.format(**values))
+        (workspace / "src" / name / "CMakeLists.txt").write_text(CMAKE.format(**values))
+    arguments = ["--cmake-args", f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF"]
+    built = subprocess.run(
+        ["colcon", "build", "--executor", "sequential", *arguments],
+        cwd=workspace, capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    told = subprocess.run(
+        ["bash", "-c", 'source install/local_setup.bash && exec "$0" -c "$1"', sys.executable,
+         "import json, os; print(json.dumps(dict(os.environ)))"],
+        cwd=workspace, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(told.stdout)
+
+
+class Listener:
+    """What a process hears."""
+
+    def __init__(self, path: Path, *topics: str):
+        self._path = path
+        with path.open("w") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", LISTENER, *topics], stdout=stream
+            )
+
+    def heard(self, key: str) -> list[dict]:
+        lines = [json.loads(line) for line in self._path.read_text().splitlines()]
+        return [line for line in lines if key in line]
+
+    def stop(self) -> None:
+        self.process.send_signal(2)
+        self.process.wait(20)
+
+
+@pytest.fixture
+def listen(messages, monkeypatch, tmp_path):
+    """listen(*topics): a `Listener`; the processes of this test find the messages."""
+    for name, value in messages.items():
+        monkeypatch.setenv(name, value)
+    listeners: list[Listener] = []
+
+    def begin(*topics: str) -> Listener:
+        listeners.append(Listener(tmp_path / f"heard_{len(listeners)}.jsonl", *topics))
+        return listeners[-1]
+
+    yield begin
+    for listener in listeners:
+        listener.stop()
+
+
+def camera_info() -> CameraInfo:
+    # As the light detector's person was projected: focal length 50, hips at x = 30 px.
+    k = [50.0, 0.0, 29.5, 0.0, 50.0, 29.5, 0.0, 0.0, 1.0]
+    return CameraInfo(width=64, height=48, k=k)
+
+
+@pytest.mark.slow
+def test_frames_and_rep155_come_to_those_who_listen(graph, start, listen):
+    namespace = graph.node.get_namespace()
+    node = f"{namespace}/dope_node"
+    listener = listen("tf", "humans")
+    process = start(
+        "light_node",
+        *("-r", f"__ns:={namespace}", "-p", "publish_tf:=true", "-p", "publish_rep155:=true"),
+    )
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    infos = graph.node.create_publisher(CameraInfo, "camera_info", AS_CAMERAS_DO)
+
+    # Nobody else listens: they alone keep the node at work.
+    def film(condition, seconds: float = 90.0) -> bool:
+        def publish() -> bool:
+            infos.publish(camera_info())
+            camera.publish(image_at(grey(9), 5))
+            return condition()
+
+        return graph.spin_until(publish, seconds)
+
+    assert film(lambda: listener.heard("frame") and listener.heard("region")), process.output()
+    frame = listener.heard("frame")[-1]
+    assert (frame["frame"], frame["parent"], frame["sec"]) == ("body_p1", "left_camera", 5)
+    # The light detector's person stands 4 m away, straight ahead but for the hips' own place.
+    assert frame["place"][2] == pytest.approx(4, abs=0.8)
+    assert abs(frame["place"][0]) < 0.8
+    assert {"ids": ["p1"]} in listener.heard("ids")
+    skeleton, region = listener.heard("skeleton")[-1], listener.heard("region")[-1]
+    assert skeleton["skeleton"] == region["region"] == "p1"
+    assert skeleton["c"] == pytest.approx(0.9)
+    assert 0 <= region["xmin"] <= skeleton["x"] <= region["xmax"] <= 1
+
+    def topics() -> set[str]:
+        listed = graph.node.get_publisher_names_and_types_by_node("dope_node", namespace)
+        return {name for name, _ in listed if name.startswith(("/humans", "/tf"))}
+
+    per_body = {f"/humans/bodies/p1/{name}" for name in ("roi", "skeleton2d")}
+    assert topics() == per_body | {"/humans/bodies/tracked", "/tf"}
+
+    assert graph.transition(node, "deactivate"), process.output()
+    assert graph.spin_until(lambda: listener.heard("ids")[-1] == {"ids": []})
+    assert graph.spin_until(lambda: topics() == {"/tf"})
+    assert graph.transition(node, "activate")
+    # After deactivation it is somebody new.
+    assert film(lambda: listener.heard("ids")[-1] == {"ids": ["p2"]}), process.output()
+    assert graph.set_parameter(node, "enabled", False) == ""
+    assert graph.spin_until(lambda: listener.heard("ids")[-1] == {"ids": []})
+    assert graph.transition(node, "deactivate")
+    assert graph.transition(node, "cleanup")
+    assert graph.spin_until(lambda: topics() == set())
+    assert process.stop() == 0, process.output()
+
+
+@pytest.mark.slow
+def test_neither_is_published_unless_it_is_asked_for(graph, start, listen):
+    namespace = graph.node.get_namespace()
+    listener = listen("tf", "humans")
+    process = start("light_node", "-r", f"__ns:={namespace}", "-p", "always_run:=true")
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    infos = graph.node.create_publisher(CameraInfo, "camera_info", AS_CAMERAS_DO)
+    assert graph.spin_until(lambda: "active; waiting" in process.output())
+    assert graph.spin_until(lambda: listener.heard("ready"))
+    for _ in range(10):
+        infos.publish(camera_info())
+        camera.publish(image_at(grey(9), 5))
+        graph.spin_for(0.1)
+    published = dict(graph.node.get_publisher_names_and_types_by_node("dope_node", namespace))
+    assert not [name for name in published if name.startswith(("/humans", "/tf"))]
+    assert not listener.heard("frame") and not listener.heard("ids")
