@@ -1,5 +1,5 @@
 # make demo     people found in a picture, a video or a camera, over real ROS 2 topics
-# make test     ruff, then all tests
+# make test     ruff, then all tests but those that take many minutes (make test-long)
 # Both start from nothing: they make .venv, install into it and build what is not there yet.
 
 SHELL := /bin/bash
@@ -23,7 +23,7 @@ endif
 
 .PHONY: help
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo
 	@echo 'make demo SOURCE=...   astronaut (default), clip (two rendered people), a picture, a folder'
 	@echo '                       of pictures, a video, /dev/video0 or 0 for a camera'
@@ -42,8 +42,12 @@ demo: $(STAMPS)/network
 endif
 
 .PHONY: test
-test: $(BUILT) $(STAMPS)/network $(STAMPS)/test lint  ## ruff and all tests
+test: $(BUILT) $(STAMPS)/network $(STAMPS)/test lint  ## ruff and the tests
 	source setup/env.sh && python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-long
+test-long: $(BUILT) $(STAMPS)/network $(STAMPS)/test  ## the tests that take many minutes
+	source setup/env.sh && python -m pytest -m long $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(STAMPS)/lint  ## ruff alone

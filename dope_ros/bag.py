@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import draw_people
-from dope_model.network.config import MODES
+from dope_model.network.config import MODE_NAMES
 from dope_model.placement import Camera, Intrinsics, place_people
 from dope_model.poses import WholeBody
 from dope_model.tracking import PersonTracker
@@ -421,7 +421,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--image-topic", required=True, help="raw or compressed images")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="experts, or a weights file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--mode", default="realtime", choices=list(MODES))
+    parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument("--namespace", default="/dope", help="of the new topics")
     parser.add_argument(
         "--camera-info", help="topic; default: camera_info beside the images, if it is there"

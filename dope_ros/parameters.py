@@ -128,8 +128,8 @@ DOPE_NODE = (
     Setting(
         "model",
         "experts",
-        "What finds the people: 'experts' (the same as 'experts:fast'), 'experts:thorough', or "
-        "the path of a weights file.",
+        "What finds the people: 'experts' (the same as 'experts:fast'), 'experts:thorough', "
+        "'dope_lite', or the path of a weights file.",
         changes=UNCONFIGURED,
     ),
     Setting(

@@ -41,8 +41,8 @@ class TrainingSettings:
 
     Attributes:
         epochs, batch_size: with `accumulate` batches to one step of the optimiser.
-        optimizer: "sgd" (section 3.3) or "adamw", which needs far fewer steps to turn the regressors
-            from the anchor poses, and so suits a short training; take 0.0004 as its learning rate.
+        optimizer: "sgd" (section 3.3) or "adamw", which moves the regressors away from the anchor
+            poses in far fewer steps and so suits a short training; its learning rate: 0.0004.
         learning_rate: divided by 10 after each share of the epochs in `drops` (section 3.3: 0.02,
             after 30 and 45 of 50 epochs).
         warm_up_steps: steps in which the rate rises from a hundredth.

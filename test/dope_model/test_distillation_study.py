@@ -14,7 +14,7 @@ from dope_model.__main__ import main  # noqa: E402
 from dope_model.datasets.conversions import LSP_JOINTS  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.rendering.sample import CLIP, LABELS  # noqa: E402
-from dope_model.skeleton import BODY  # noqa: E402
+from dope_model.skeleton import BODY, PARTS  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,9 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
         lines = (out / name / "losses.jsonl").read_text().splitlines()
         assert len(lines) == (8 if name == "body expert" else 26)
         terms[name] = set(json.loads(lines[-1]))
-    assert terms["distilled"] - terms["pseudo"] == {
-        f"{part}/distilled {what}" for part in ("body", "hand", "face") for what in ("class", "pose")
-    }  # fmt: skip
-    for part in ("body", "hand", "face"):
+    distilled = {f"{part}/distilled {what}" for part in PARTS for what in ("class", "pose")}
+    assert terms["distilled"] - terms["pseudo"] == distilled
+    for part in PARTS:
         before, after = (LabelSet.load(out / f"{part}{name}.npz") for name in ("", " completed"))
         for a, b in zip(before, after, strict=True):
             assert all(labels.complete == (name == part) for name, labels in a.parts.items())

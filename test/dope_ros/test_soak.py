@@ -36,7 +36,7 @@ class Held:
         return len(os.listdir(self._folder / "fd")), len(os.listdir(self._folder / "task"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_thousand_images(graph, start):
     namespace = graph.node.get_namespace()
     process = start(

@@ -84,4 +84,5 @@ def batched_finder(model: str, mode: str, engine: str, device: str) -> BatchedFi
         return None
     if pick_device(device).type != "cuda":
         return None
-    return BatchedFinder(load_checkpoint(model), mode_named(mode), device)
+    checkpoint = load_checkpoint(model)
+    return BatchedFinder(checkpoint, mode_named(mode, checkpoint.mode), device)

@@ -30,7 +30,7 @@ from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Pro
 from dope_model.datasets.videos import VideoFrames
 from dope_model.detector import DEFAULT_MODEL, EXPERTS
 from dope_model.drawing import draw_people
-from dope_model.network.config import MODES
+from dope_model.network.config import MODE_NAMES
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.runtime import ENGINES
@@ -52,7 +52,7 @@ def add_protocol(subparsers: argparse._SubParsersAction, protocol: Protocol) -> 
     )  # fmt: skip
     add_run_arguments(parser)
     parser.add_argument(
-        "--mode", default=protocol.mode, choices=list(MODES),
+        "--mode", default=protocol.mode, choices=MODE_NAMES,
         help=f"of networks; {protocol.mode} when left out",
     )  # fmt: skip
     protocol.add_arguments(parser)

@@ -22,7 +22,7 @@ from dope_model.benchmark.protocols.mpii import Mpii
 from dope_model.benchmark.protocols.mupots import Mupots
 from dope_model.benchmark.protocols.protocol import Protocol
 from dope_model.benchmark.protocols.rhd import Rhd
-from dope_model.network.config import MODES
+from dope_model.network.config import MODE_NAMES
 
 COLUMNS: dict[str, tuple[type[Protocol], str, str, str]] = {
     "mpii": (Mpii, "body", "MPII (PCKh@0.5) %", "PCKh@0.5 %"),
@@ -48,7 +48,7 @@ def add_table_1(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--mupots-checkpoint", **weights, help="the row's weights of 14 joints for MuPoTS-3D"
     )
-    parser.add_argument("--mode", default="paper", choices=list(MODES), help="of the networks")
+    parser.add_argument("--mode", default="paper", choices=MODE_NAMES, help="of the networks")
     add_run_arguments(parser)
     parser.set_defaults(run=run_table_1)
 

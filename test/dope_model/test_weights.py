@@ -1,0 +1,44 @@
+"""The weights that come with the package."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+from dope_model.__main__ import main  # noqa: E402
+from dope_model.checkpoint import load_checkpoint  # noqa: E402
+from dope_model.weights import SHIPPED, weights_file  # noqa: E402
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_make_a_whole_body_network(name):
+    checkpoint = load_checkpoint(name)
+    parts = {part: config.joints for part, config in checkpoint.config.parts.items()}
+    assert parts == {"body": 13, "hand": 21, "face": 84}
+    checkpoint.build()
+    assert weights_file(name).stat().st_size < 100e6
+    assert {"data", "licence"} <= set(checkpoint.about)
+
+
+def test_a_name_that_is_neither_file_nor_model_is_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights file at .*dope_light.*dope_lite"):
+        weights_file("dope_light")
+    file = tmp_path / "own.safetensors"
+    file.write_bytes(b"")
+    assert weights_file(file) == file
+
+
+def test_packing_halves_the_file_and_keeps_its_description(tmp_path, capsys):
+    source, out = weights_file("dope_lite"), tmp_path / "packed.safetensors"
+    arguments = ["pack", str(source), "--out", str(out), "--about", "licence=mine",
+                 "--post", "hand.th_persondetect=0.25", "--proposals", "30"]  # fmt: skip
+    assert main(arguments) == 0
+    before, after = load_checkpoint(source), load_checkpoint(out)
+    assert after.about == {**before.about, "licence": "mine"}
+    assert after.integration["hand"].th_persondetect == 0.25
+    assert after.integration["body"] == before.integration["body"]
+    assert after.mode.proposals == 30
+    two_bytes_each = 2 * sum(t.numel() for t in after.state.values())
+    assert out.stat().st_size < 1.1 * two_bytes_each
+    assert main([*arguments, "--post", "foot.K=1"]) == 1
+    assert "PART.NAME=VALUE" in capsys.readouterr().err
