@@ -28,8 +28,10 @@ def add_render(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--body-joints", type=int, default=13, choices=(13, 14),
                         help="14 adds the neck")  # fmt: skip
     parser.add_argument(
-        "--backdrops", type=Path, help="folder of pictures that show nobody, for half of the places"
-    )
+        "--backdrops", type=Path,
+        help="folder of pictures that show nobody, for half of the places; "
+        "`python -m dope_model.rendering.backdrops FOLDER` finds out which of them do",
+    )  # fmt: skip
     parser.add_argument("--supersampling", type=int, default=2, choices=(1, 2, 3, 4),
                         help="finer edges for more time")  # fmt: skip
     parser.add_argument("--clean", action="store_true", help="no blur, no noise, PNG files")
@@ -42,7 +44,14 @@ def add_render(subparsers: argparse._SubParsersAction) -> None:
 
 def run_render(options: argparse.Namespace) -> int:
     """Render; a folder that was begun is continued."""
-    from dope_model.rendering.assets import MissingAssetError
+    from dope_model.rendering.assets import MissingAssetError, require_packages
+
+    try:
+        require_packages()
+    except MissingAssetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    from dope_model.rendering.backdrops import LIST_FILE
     from dope_model.rendering.generate import LABELS_FILE, RenderSettings, render_images
 
     if options.images < 1 or options.workers < 1:
@@ -56,6 +65,12 @@ def run_render(options: argparse.Namespace) -> int:
         options.supersampling,
         not options.clean,
     )
+    if options.backdrops and not (options.backdrops / LIST_FILE).is_file():
+        print(
+            f"nobody has checked that {options.backdrops} shows no people: "
+            f"python -m dope_model.rendering.backdrops {options.backdrops}",
+            file=sys.stderr,
+        )
     start, made = time.perf_counter(), 0
     try:
         images = render_images(options.out, options.images, settings, options.workers)

@@ -10,8 +10,8 @@ package have other licences and are never read.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
-import os
 import tarfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +20,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dope_model.cache import cache_folder
+
+PACKAGES_COMMAND = "pip install anny==0.6.2 moderngl scipy"
 PREPARE_COMMAND = "python -m dope_model.rendering.prepare"
 MARKER = "complete"
 
@@ -45,12 +48,18 @@ def pack_command() -> str:
 
 
 def assets_folder() -> Path:
-    """Where the assets lie: $DOPE_MODELS_DIR/rendering, else ~/.cache/dope_ros/rendering."""
-    chosen = os.environ.get("DOPE_MODELS_DIR")
-    if chosen:
-        return Path(chosen).expanduser() / "rendering"
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "dope_ros", "rendering")
+    """Where the assets lie: $DOPE_MODELS_DIR/rendering, else ~/.cache/dope_ros/models/rendering."""
+    return cache_folder("models", "DOPE_MODELS_DIR") / "rendering"
+
+
+def require_packages() -> None:
+    """Look for the packages that rendering needs, without importing them.
+
+    Raises:
+        MissingAssetError: some are not installed; says how to install them.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("anny", "moderngl", "scipy")):
+        raise MissingAssetError(f"rendering people needs more packages: {PACKAGES_COMMAND}")
 
 
 def prepare(archive: Path, folder: Path) -> int:

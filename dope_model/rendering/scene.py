@@ -121,8 +121,11 @@ def sample_scene(
     order = random.permutation(len(people))
     people = [people[i] for i in order]
 
-    grounds = np.array([p.ground for p in people] + [camera.eye[[0, 2]]])
-    radii = np.array([p.reach + 0.15 for p in people] + [0.4])
+    eye = camera.eye[[0, 2]]
+    # Furniture may hide others, but not whom the picture is about.
+    sight = [eye + share * (subject.ground - eye) for share in (0.2, 0.35, 0.5, 0.65, 0.8)]
+    grounds = np.array([p.ground for p in people] + [eye, *sight])
+    radii = np.array([p.reach + 0.15 for p in people] + [0.4] + [0.25] * len(sight))
     top = max(max(m.vertices[:, 1].max() for m in p.posed.meshes) for p in people)
     place = sample_place(random, camera, Occupied(grounds, radii), max(top, camera.eye[1]),
                          options.pictures)  # fmt: skip

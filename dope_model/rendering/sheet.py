@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dope_model.benchmark.report import picture_sheet, write_picture
 from dope_model.datasets.labels import LabelSet, Sample, Visibility
 from dope_model.pictures import read_rgb
 from dope_model.skeleton import PARTS, skeleton_for
@@ -55,21 +56,12 @@ def draw_labels(rgb: np.ndarray, sample: Sample, scale: float = 1.0) -> np.ndarr
 
 
 def write_sheet(folder: Path, count: int, columns: int = 6, cell: int = 400) -> Path:
-    """`sheet.png` of a rendered folder's first pictures; returns its path."""
-    tiles = []
+    """`sheet.png` of a rendered folder's first pictures with their labels; returns its path."""
+    pictures, captions = [], []
     for sample in LabelSet.load(folder / "labels.npz").samples[:count]:
-        rgb = read_rgb(folder / sample.file)
         scale = cell / max(sample.width, sample.height)
-        drawn = draw_labels(rgb, sample, scale)
-        tile = np.full((cell, cell, 3), 30, np.uint8)
-        top, left = (np.array([cell, cell]) - drawn.shape[:2]) // 2
-        tile[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
-        cv2.putText(tile, Path(sample.file).stem, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4,
-                    (255, 255, 0), 1, cv2.LINE_AA)  # fmt: skip
-        tiles.append(tile)
-    while len(tiles) % columns:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
+        pictures.append(draw_labels(read_rgb(folder / sample.file), sample, scale))
+        captions.append(Path(sample.file).stem)
     path = folder / "sheet.png"
-    cv2.imwrite(str(path), np.vstack(rows)[..., ::-1])
+    write_picture(path, picture_sheet(pictures, captions, columns, (cell, cell)))
     return path

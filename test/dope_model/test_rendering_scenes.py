@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ pytest.importorskip("moderngl")
 from rendering_help import body_model, require_studio, studio
 
 from dope_model.datasets.labels import LabelSet, Visibility
+from dope_model.rendering import RENDERING_VERSION
 from dope_model.rendering.body import BODY_VERTICES, skin
 from dope_model.rendering.camera import Camera
 from dope_model.rendering.generate import LABELS_FILE, RenderSettings, render_images
@@ -205,6 +209,14 @@ def test_settings_are_checked():
         RenderSettings(people=(3, 2))
     with pytest.raises(ValueError, match="joints"):
         RenderSettings(body_joints=15)
+
+
+def test_pictures_of_another_version_are_not_mixed(tmp_path):
+    require_studio()
+    settings = {"version": RENDERING_VERSION - 1, **asdict(RenderSettings(seed=9))}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="version was"):
+        list(render_images(tmp_path, 1, RenderSettings(seed=9)))
 
 
 @pytest.mark.slow

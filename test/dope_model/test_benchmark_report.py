@@ -1,0 +1,136 @@
+"""Reports: tables and files against what they were made from; predictions that are kept."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from dope_model.benchmark import predictions, report
+from dope_model.pictures import read_rgb
+from dope_model.poses import PartDetections
+
+ROWS = [
+    {"model": "a|b", "instances": 3, "recall": 2 / 3, "PA mm": 12.345, "root m": float("nan")},
+    {"model": "c", "instances": 0, "recall": None, "PA mm": np.float32(7.0), "side": 1.0},
+]
+
+
+def test_markdown_table():
+    assert report.markdown_table(ROWS).splitlines() == [
+        "| model | instances | recall | PA mm | root m | side |",
+        "|---|---:|---:|---:|---:|---:|",
+        "| a\\|b | 3 | 0.667 | 12.3 |  |  |",
+        "| c | 0 |  | 7.0 |  | 1.000 |",
+    ]
+    assert report.markdown_table([]) == "nothing to show"
+
+
+def test_csv_and_json_keep_all_digits(tmp_path):
+    report.write_csv(tmp_path / "t.csv", ROWS)
+    with (tmp_path / "t.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert float(first["recall"]) == 2 / 3 and first["root m"] == "" and second["recall"] == ""
+    content = {"rows": ROWS, "array": np.arange(3.0), "path": tmp_path, "flag": np.bool_(True)}
+    report.write_json(tmp_path / "t.json", content)
+    again = json.loads((tmp_path / "t.json").read_text(), parse_constant=pytest.fail)
+    assert again["rows"][0]["recall"] == 2 / 3 and again["rows"][0]["root m"] is None
+    assert again["array"] == [0, 1, 2] and again["flag"] is True and again["path"] == str(tmp_path)
+
+
+def test_versions_name_what_is_installed():
+    assert report.versions()["numpy"] == np.__version__
+
+
+def test_pictures_lie_in_their_cells():
+    red = np.zeros((50, 100, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
+    blue = np.zeros((400, 100, 3), np.uint8) + np.array([0, 0, 255], np.uint8)
+    sheet = report.picture_sheet([red, blue, red], ["one", "two", "three"], 2, (200, 160))
+    assert sheet.shape == (320, 400, 3)
+    assert (sheet[80, 100] == red[0, 0]).all() and (sheet[25, 100] == 30).all()
+    assert (sheet[80, 300] == blue[0, 0]).all() and (sheet[80, 215] == 30).all()
+    assert (sheet[240, 100] == red[0, 0]).all() and (sheet[240, 300] == 30).all()
+    # The captions are there: something yellow in the corner of each cell.
+    for top, left in ((0, 0), (0, 200), (160, 0)):
+        corner = sheet[top : top + 16, left : left + 40].astype(int)
+        assert ((corner[..., 0] > 180) & (corner[..., 1] > 180) & (corner[..., 2] < 90)).any()
+
+
+def test_plots_show_their_values(tmp_path):
+    """Bars end at their values, and the line goes where its points are."""
+    pytest.importorskip("matplotlib")
+    report.bar_plot(tmp_path / "low.png", ["x", "y"], {"m": [0.2, np.nan]}, "recall")
+    report.bar_plot(tmp_path / "high.png", ["x", "y"], {"m": [0.9, np.nan]}, "recall")
+    low, high = (_coloured(tmp_path / f"{name}.png") for name in ("low", "high"))
+    assert np.isclose(high / low, 0.9 / 0.2, rtol=0.1)
+    x = np.linspace(0, 1, 5)
+    report.line_plot(tmp_path / "line.png", {"a": (x, x), "b": (x, 1 - x)}, "x", "y", "title")
+    assert read_rgb(tmp_path / "line.png").std() > 5
+
+
+def _coloured(path) -> int:
+    """Pixels of matplotlib's first colour."""
+    rgb = read_rgb(path).astype(int)
+    return int((np.abs(rgb - [31, 119, 180]).max(axis=2) < 12).sum())
+
+
+def _some_detections() -> dict[str, PartDetections]:
+    random = np.random.default_rng(0)
+    return {
+        "body": PartDetections.empty("body", 13),
+        "hand": PartDetections(
+            "hand", [0.5, 0.9], random.normal(0, 9, (2, 21, 2)), random.normal(0, 1, (2, 21, 3)),
+            [True, False], random.random((2, 21)) < 0.5,
+        ),
+    }  # fmt: skip
+
+
+def test_detections_are_kept_to_the_last_digit(tmp_path):
+    found = _some_detections()
+    predictions.save_detections(tmp_path / "a.npz", found)
+    again = predictions.load_detections(tmp_path / "a.npz")
+    assert set(again) == {"body", "hand"} and len(again["body"]) == 0
+    for name in ("scores", "keypoints_2d", "keypoints_3d", "is_left", "trusted"):
+        one, other = getattr(found["hand"], name), getattr(again["hand"], name)
+        assert one.dtype == other.dtype and (one == other).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
+    calls = []
+
+    class Detector:
+        description = "made up"
+
+        def find_parts(self, rgb):
+            calls.append(rgb[0, 0].tolist())
+            return _some_detections()
+
+    monkeypatch.setattr(predictions.WholeBodyDetector, "load", lambda *_: Detector())
+    weights, picture = tmp_path / "w.safetensors", tmp_path / "p.png"
+    weights.write_bytes(b"weights")
+
+    def look() -> int:
+        """How often the model looked at the picture."""
+        calls.clear()
+        finder = predictions.CachedFinder(tmp_path / "kept", str(weights))
+        assert len(finder.find_parts(picture)["hand"]) == 2
+        return len(calls)
+
+    red = np.zeros((4, 4, 3), np.uint8) + np.array([0, 0, 255], np.uint8)
+    cv2.imwrite(str(picture), red)
+    assert look() == 1 and calls == [[255, 0, 0]]
+    assert look() == 0
+    cv2.imwrite(str(picture), red // 2)
+    assert look() == 1
+    assert look() == 0
+    weights.write_bytes(b"other weights")
+    assert look() == 1
+    with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
+        predictions.CachedFinder(tmp_path, str(tmp_path / "nothing.safetensors"))
+    picture.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="not a picture"):
+        look()
