@@ -1,43 +1,125 @@
-"""`export`: the network for images of one size as an ONNX file, uint8 image in, candidates out."""
+"""`export`: the network for images of one size as one graph, uint8 image in, candidates out.
+
+    python -m dope_model export WEIGHTS --size 640x480 --out DIR
+
+writes it as an ONNX file. Two more ways make what an engine of this machine needs, and keep it in
+the cache folder:
+
+    ... --int8 --calibration PICTURES --max-loss 2    for the engine "int8" (CPU)
+    ... --build-only                                  for the engine "tensorrt" (GPU)
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import random
 import re
 from dataclasses import asdict
 from pathlib import Path
 
-from dope_model.network.config import MODES, mode_named
+from dope_model.network.config import MODE_NAMES, mode_named
+from dope_model.pictures import pictures_in
+
+# Pictures beyond these add time, and hardly accuracy.
+_MOST_PICTURES = 600
 
 
 def add_export(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
-    parser = subparsers.add_parser("export", help=__doc__, description=__doc__)
+    parser = subparsers.add_parser(
+        "export", help=__doc__.splitlines()[0], description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("weights", type=Path, help="a weights file, ours or the authors'")
-    parser.add_argument("--mode", default="realtime", choices=list(MODES))
+    parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument("--size", default="640x480", help="of the images, WIDTHxHEIGHT")
-    parser.add_argument("--candidates", type=int, default=256, help="of each part that come out")
-    parser.add_argument("--out", type=Path, required=True, help="folder")
+    onnx = parser.add_argument_group("an ONNX file")
+    onnx.add_argument("--out", type=Path, help="folder")
+    onnx.add_argument("--candidates", type=int, default=256, help="of each part that come out")
+    onnx.add_argument(
+        "--half", action="store_true",
+        help="convolutions and linear layers in FP16; boxes, softmax and the like stay float32",
+    )  # fmt: skip
+    int8 = parser.add_argument_group("INT8, for engine int8")
+    int8.add_argument("--int8", action="store_true", help="quantise the convolutions")
+    int8.add_argument(
+        "--calibration", type=Path, metavar="FOLDER",
+        help="pictures like those of the camera; half of them are compared on",
+    )  # fmt: skip
+    int8.add_argument(
+        "--max-loss", type=float, metavar="PERCENT",
+        help="of the joints that may change; if more do, no graph is kept",
+    )  # fmt: skip
+    tensorrt = parser.add_argument_group("a TensorRT engine, for engine tensorrt")
+    tensorrt.add_argument("--build-only", action="store_true", help="build it on this GPU")
+    tensorrt.add_argument("--device", default="auto", help="auto, cuda or cuda:N")
     parser.set_defaults(run=run_export)
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds."""
-    import json
-
-    from dope_model.checkpoint import load_checkpoint
-    from dope_model.runtime.export import export_onnx
-
+    """Do what the options ask for."""
     size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options.size)
     if size is None:
         raise ValueError(f"--size is WIDTHxHEIGHT, such as 640x480, not {options.size!r}")
     width, height = map(int, size.groups())
+    if options.int8 and options.build_only:
+        raise ValueError("--int8 is for a CPU and --build-only for a GPU: one at a time")
+    if not (options.int8 or options.build_only or options.out):
+        raise ValueError("--out is missing: the folder for the ONNX file")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("dope_model").setLevel(logging.INFO)
+    if options.int8:
+        return _quantise(options, height, width)
+    if options.build_only:
+        return _build(options, height, width)
+    return _write_onnx(options, height, width)
+
+
+def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
+    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds."""
+    import json
+
+    from dope_model.checkpoint import load_checkpoint
+    from dope_model.runtime.export import Variant, export_onnx
+
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.weights.stem}-{options.mode}-{width}x{height}.onnx"
-    layout = export_onnx(
-        load_checkpoint(options.weights), mode_named(options.mode), height, width, path,
-        options.candidates,
-    )  # fmt: skip
+    precision = "-fp16" if options.half else ""
+    path = options.out / f"{options.weights.stem}-{options.mode}-{width}x{height}{precision}.onnx"
+    checkpoint = load_checkpoint(options.weights)
+    mode = mode_named(options.mode, checkpoint.mode)
+    variant = Variant(half=options.half, candidates=options.candidates)
+    layout = export_onnx(checkpoint, mode, height, width, path, variant)
     path.with_suffix(".json").write_text(json.dumps(asdict(layout)))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {layout.size} values come out")
+    return 0
+
+
+def _quantise(options: argparse.Namespace, height: int, width: int) -> int:
+    if options.calibration is None or options.max_loss is None:
+        raise ValueError("--int8 needs --calibration FOLDER and --max-loss PERCENT")
+    if not options.calibration.is_dir():
+        raise ValueError(f"--calibration: there is no folder {options.calibration}")
+    from dope_model.checkpoint import load_checkpoint
+    from dope_model.runtime.int8 import quantise
+
+    pictures = pictures_in(options.calibration)
+    random.Random(0).shuffle(pictures)
+    checkpoint = load_checkpoint(options.weights)
+    mode = mode_named(options.mode, checkpoint.mode)
+    path, loss = quantise(
+        checkpoint, mode, height, width, pictures[:_MOST_PICTURES], options.max_loss
+    )
+    print(f"INT8 changes {loss}\n{path}: engine int8 runs it")
+    return 0
+
+
+def _build(options: argparse.Namespace, height: int, width: int) -> int:
+    from dope_model.checkpoint import load_checkpoint
+    from dope_model.runtime.tensorrt_engine import TensorRtEngine
+
+    checkpoint = load_checkpoint(options.weights)
+    engine = TensorRtEngine(checkpoint, mode_named(options.mode, checkpoint.mode), options.device)
+    cache = engine.build(height, width)
+    print(f"{cache.path}: {cache.path.stat().st_size / 1e6:.1f} MB, {engine.description}")
     return 0

@@ -1,10 +1,12 @@
 """Pose proposals integration (LCR-Net++, section 3.1 of the paper).
 
 Overlapping candidates are grouped, the modes among their 3D poses are found, and each group yields
-the score-weighted mean pose of its best mode.
+the score-weighted mean pose of its best mode. All groups are worked on at once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
 LOWER_BODY_JOINTS = slice(0, 4)
 # A class of upper bodies has seen nothing of the legs.
 UPPER_BODY_LEG_WEIGHT = 0.1
+
+OverlapsOf = Callable[[int, np.ndarray], np.ndarray]
+"""Which of the candidates of an index array overlap the one of an index."""
 
 
 def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDetections:
@@ -28,90 +33,133 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
         `settings.th_persondetect`. Its score is the sum of its members' scores, so it may exceed
         1. A hand is left if its seed's class is K or above.
     """
-    candidates = candidates.best_first()
-    remaining = np.arange(len(candidates))
-    modes: list[_Mode] = []
-    while len(remaining):
-        overlapping = _overlaps_first(candidates.select(remaining), settings)
-        group, remaining = remaining[overlapping], remaining[~overlapping]
-        mode = _best_mode(candidates, group, settings)
-        if mode.score > settings.th_persondetect:
-            modes.append(mode)
-    modes.sort(key=lambda mode: -mode.score)
-    if not modes:
+    if not len(candidates):
         return PartDetections.empty(candidates.part, candidates.joint_count)
-    seeds = np.array([mode.seed for mode in modes])
+    candidates = candidates.best_first()
+    grouped, starts = _groups(candidates, settings)
+    candidates = candidates.select(grouped)
+    scores, seeds, members = _best_modes(candidates, starts, settings)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > settings.th_persondetect]
+    if not len(order):
+        return PartDetections.empty(candidates.part, candidates.joint_count)
+    keypoints_2d, keypoints_3d = _means(candidates, members, starts, settings)
     return PartDetections(
         candidates.part,
-        np.array([mode.score for mode in modes]),
-        np.stack([mode.mean(candidates.keypoints_2d, candidates, settings) for mode in modes]),
-        np.stack([mode.mean(candidates.keypoints_3d, candidates, settings) for mode in modes]),
-        candidates.classes[seeds] >= settings.K if candidates.part == "hand" else None,
+        scores[order],
+        keypoints_2d[order],
+        keypoints_3d[order],
+        candidates.classes[seeds[order]] >= settings.K if candidates.part == "hand" else None,
     )
 
 
-class _Mode:
-    """Candidates `members` whose 3D poses are close to that of candidate `seed`."""
+def _groups(candidates: Candidates, settings: IntegrationSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates by group: the best one left and all left that overlap it.
 
-    def __init__(self, seed: int, members: np.ndarray, score: float) -> None:
-        self.seed, self.members, self.score = seed, members, score
+    Args:
+        candidates: best first.
 
-    def mean(
-        self, poses: np.ndarray, candidates: Candidates, settings: IntegrationSettings
-    ) -> np.ndarray:
-        """Score-weighted mean (J, D) of the members' poses, out of all `poses` (M, J, D)."""
-        weights = np.repeat(candidates.scores[self.members][:, None], poses.shape[1], axis=1)
-        weights = weights.astype(np.float64)
-        if candidates.part == "body":
-            upper_body = candidates.classes[self.members] >= settings.K
-            weights[upper_body, LOWER_BODY_JOINTS] *= UPPER_BODY_LEG_WEIGHT
-        weights /= weights.sum(axis=0)
-        return np.einsum("mj,mjd->jd", weights, poses[self.members])
-
-
-def _best_mode(candidates: Candidates, group: np.ndarray, settings: IntegrationSettings) -> _Mode:
-    """The mode of highest score among candidates `group` (best first)."""
-    poses, scores = candidates.keypoints_3d[group], candidates.scores[group]
-    unassigned = np.ones(len(group), bool)
-    best: _Mode | None = None
-    while unassigned.any():
-        seed = int(np.argmax(unassigned))
-        if best is not None and scores[seed] < settings.min_mode_score:
-            break
-        distances = np.linalg.norm(poses - poses[seed], axis=-1).mean(axis=-1)
-        members = distances < settings.th_pose3D
-        members[seed] = True
-        unassigned &= ~members
-        score = float(scores[members].sum())
-        if best is None or score > best.score:
-            best = _Mode(int(group[seed]), group[members], score)
-    assert best is not None
-    return best
+    Returns:
+        The candidates' indices (M,), group after group and best first in each, and where each group
+        starts among them (G,).
+    """
+    overlaps_of = _overlaps(candidates, settings)
+    remaining = np.arange(len(candidates))
+    groups = []
+    while len(remaining):
+        overlapping = overlaps_of(remaining[0], remaining)
+        overlapping[0] = True
+        groups.append(remaining[overlapping])
+        remaining = remaining[~overlapping]
+    return np.concatenate(groups), np.cumsum([0, *(len(group) for group in groups[:-1])])
 
 
-def _overlaps_first(candidates: Candidates, settings: IntegrationSettings) -> np.ndarray:
-    """(M,) which candidates overlap the first one; the first one does."""
-    first_box = candidates.boxes[0]
+def _overlaps(candidates: Candidates, settings: IntegrationSettings) -> OverlapsOf:
+    boxes = candidates.boxes
     if settings.overlaps_by_box:
-        overlapping = box_iou(first_box, candidates.boxes, pixel_inclusive=True) > settings.th_iou
-    else:
-        size = (first_box[2:] - first_box[:2]).max() + 1
-        distance = _joint_distance(candidates, settings) / (2 * size)
-        overlapping = distance < settings.th_iou
-    overlapping[0] = True
-    return overlapping
-
-
-def _joint_distance(candidates: Candidates, settings: IntegrationSettings) -> np.ndarray:
-    """(M,) mean 2D distance, px, of the joints named by `iou_func` to those of the first."""
-    poses = candidates.keypoints_2d
+        return lambda one, others: (
+            box_iou(boxes[one], boxes[others], pixel_inclusive=True) > settings.th_iou
+        )
     joints = OVERLAP_JOINTS[settings.overlap_joints_name]
     joints = list(range(candidates.joint_count)) if joints is None else list(joints)
-
-    def mean_distance(others: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(others[:, joints] - poses[0, joints], axis=-1).mean(axis=-1)
-
-    distance = mean_distance(poses)
+    poses = candidates.keypoints_2d
+    variants = [poses[:, joints]]
     if settings.left_right_swapped:
-        distance = np.minimum(distance, mean_distance(poses[:, list(candidates.skeleton.swap)]))
-    return distance
+        variants.append(poses[:, list(candidates.skeleton.swap)][:, joints])
+
+    def near(one: int, others: np.ndarray) -> np.ndarray:
+        """By the mean 2D distance of the named joints, in units of twice the box's longer side."""
+        pose = variants[0][one]
+        distances = [
+            np.linalg.norm(variant[others] - pose, axis=-1).mean(axis=-1) for variant in variants
+        ]
+        size = (boxes[one, 2:] - boxes[one, :2]).max() + 1
+        return np.minimum.reduce(distances) / (2 * size) < settings.th_iou
+
+    return near
+
+
+def _best_modes(
+    candidates: Candidates, starts: np.ndarray, settings: IntegrationSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mode of highest score in each group.
+
+    A mode is a seed, the best candidate that is in no mode yet, and all of its group whose 3D poses
+    are close to the seed's. In each round every group gives one.
+
+    Args:
+        candidates: group after group, best first in each; the groups start at `starts` (G,).
+
+    Returns:
+        Score (G,) and index of the seed (G,) of each best mode, and the candidates that belong to
+        them (M,) bool.
+    """
+    count = len(candidates)
+    group = np.zeros(count, int)
+    group[starts[1:]] = 1
+    group = np.cumsum(group)
+    indices = np.arange(count)
+    candidate_scores = np.asarray(candidates.scores, np.float64)
+    axes = np.ascontiguousarray(np.moveaxis(candidates.keypoints_3d, -1, 0))
+
+    scores = np.full(len(starts), -np.inf)
+    seeds = starts.copy()
+    best_members = np.zeros(count, bool)
+    free = np.ones(count, bool)
+    while True:
+        seed = np.minimum.reduceat(np.where(free, indices, count), starts)
+        has_seed = seed < count
+        further = has_seed & (scores > -np.inf)
+        has_seed[further] = candidate_scores[seed[further]] >= settings.min_mode_score
+        rows = np.nonzero(has_seed[group])[0]
+        if not len(rows):
+            return scores, seeds, best_members
+        x, y, z = axes[:, rows] - axes[:, seed[group[rows]]]
+        near = np.sqrt(x * x + y * y + z * z).mean(axis=-1) < settings.th_pose3D
+        near |= rows == seed[group[rows]]
+        members = np.zeros(count, bool)
+        members[rows] = near
+        free &= ~members
+        score = np.bincount(group, np.where(members, candidate_scores, 0.0))
+        better = has_seed & (score > scores)
+        scores[better], seeds[better] = score[better], seed[better]
+        in_better = better[group]
+        best_members[in_better] = members[in_better]
+
+
+def _means(
+    candidates: Candidates, members: np.ndarray, starts: np.ndarray, settings: IntegrationSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score-weighted mean poses (G, J, 2) and (G, J, 3) of each group's `members` (M,) bool."""
+    weights = np.repeat(
+        np.where(members, candidates.scores, 0.0)[:, None], candidates.joint_count, axis=1
+    )
+    if candidates.part == "body":
+        upper_body = candidates.classes >= settings.K
+        weights[upper_body, LOWER_BODY_JOINTS] *= UPPER_BODY_LEG_WEIGHT
+    total = np.add.reduceat(weights, starts)[..., None]
+    means_2d, means_3d = (
+        np.add.reduceat(weights[..., None] * poses, starts) / total
+        for poses in (candidates.keypoints_2d, candidates.keypoints_3d)
+    )
+    return means_2d, means_3d

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "openvino")
+ENGINES = ("auto", "torch", "openvino", "int8", "tensorrt")
+CPU_ONLY = ("openvino", "int8")
 
 
 class Engine(Protocol):
     """What `load_engine` gives."""
 
-    description: str
+    @property
+    def description(self) -> str:
+        """The engine, its precision and its device, in one line."""
+        ...
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""
@@ -33,32 +37,69 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
     """An engine for a checkpoint.
 
     Args:
-        name: "torch"; "openvino", for the CPU; or "auto": PyTorch on a GPU, and on the CPU OpenVINO
-            where it is installed, PyTorch otherwise.
+        name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, or if none can be made the
+            eager network, and on a CPU the eager network; "openvino", for the CPU; "int8", on
+            OpenVINO, for weights that `python -m dope_model export --int8` has quantised; or
+            "auto": the first of "tensorrt" and "torch" that there is on a GPU, and of "openvino"
+            and "torch" on a CPU.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
         ValueError: an unknown engine or device, or an engine that does not run on that device.
         ImportError: the engine is not installed; the text has the command that brings it.
     """
-    from dope_model.runtime.torch_engine import TorchEngine, pick_device
+    from dope_model.runtime.torch_engine import pick_device
 
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
     picked = pick_device(device)
-    if name == "openvino" and picked.type != "cpu":
+    if name in CPU_ONLY and picked.type != "cpu":
         if device != "auto":
-            raise ValueError(f"engine openvino runs on the CPU here, not on {device!r}")
+            raise ValueError(f"engine {name} runs on the CPU here, not on {device!r}")
         picked = pick_device("cpu")
-    if name == "auto" and picked.type == "cpu":
-        missing = [p for p in ("openvino", "onnx", "onnxscript") if not importlib.util.find_spec(p)]
-        if missing:
-            log.warning(
-                "running on PyTorch; OpenVINO is faster on a CPU: pip install %s", " ".join(missing)
-            )
-        name = "torch" if missing else "openvino"
+    if name == "auto":
+        return _best_engine(checkpoint, mode, str(picked), picked.type == "cuda")
+    return _make(name, checkpoint, mode, str(picked))
+
+
+def _best_engine(checkpoint: Checkpoint, mode: Mode, device: str, on_gpu: bool) -> Engine:
+    best, needed, hint = (
+        ("tensorrt", ("tensorrt", "onnx", "onnxscript"), "TensorRT is faster on a GPU")
+        if on_gpu
+        else ("openvino", ("openvino", "onnx", "onnxscript"), "OpenVINO is faster on a CPU")
+    )
+    missing = [package for package in needed if not importlib.util.find_spec(package)]
+    if missing:
+        log.warning("running on PyTorch; %s: pip install %s", hint, " ".join(missing))
+        return _make("torch", checkpoint, mode, device)
+    from dope_model.runtime.graph_engine import WithFallback
+
+    try:
+        engine = _make(best, checkpoint, mode, device)
+    except ImportError as error:
+        log.warning("running on PyTorch; %s", error)
+        return _make("torch", checkpoint, mode, device)
+    return WithFallback(engine, lambda: _make("torch", checkpoint, mode, device))
+
+
+def _make(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
     if name == "openvino":
         from dope_model.runtime.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(checkpoint, mode)
-    return TorchEngine(checkpoint, mode, str(picked))
+    if name == "int8":
+        from dope_model.runtime.int8 import Int8Engine
+
+        return Int8Engine(checkpoint, mode)
+    if name == "tensorrt":
+        from dope_model.runtime.tensorrt_engine import TensorRtEngine
+
+        return TensorRtEngine(checkpoint, mode, device)
+    from dope_model.runtime.graph_engine import WithFallback
+    from dope_model.runtime.torch_engine import EagerEngine, StaticEngine
+
+    if device.startswith("cuda"):
+        return WithFallback(
+            StaticEngine(checkpoint, mode, device), lambda: EagerEngine(checkpoint, mode, device)
+        )
+    return EagerEngine(checkpoint, mode, device)

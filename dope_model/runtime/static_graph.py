@@ -8,6 +8,7 @@ it depends on the data but the values, so that it can be exported, captured and 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from dope_model.network.dope import PAD_TO, ROI_SAMPLING, ROI_SIZE, DopeNetwork,
 from dope_model.network.heads import poses_from_deltas
 from dope_model.postprocess.candidates import Candidates
 
+# To be raised with every change of the graph's maths: graphs kept from before are made anew.
+REVISION = 2
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
 # another. Network boxes have chains of about 8; the output says if it was not enough.
 NMS_ROUNDS = 24
@@ -115,7 +118,7 @@ class StaticDope(nn.Module):
     """A network for images of one size.
 
     Args:
-        network: in evaluation mode; it is copied.
+        network: in evaluation mode; it is copied, unless it comes out of `for_inference`.
         height, width: of the images, px.
         candidates: how many of each part leave the device.
         pooling: "op" (torchvision's RoIAlign), "matrix" or "grid" (the same maths in matrix
@@ -131,36 +134,49 @@ class StaticDope(nn.Module):
         pooling: str | None = None,
     ) -> None:
         super().__init__()
-        network = fold_batch_norms(copy.deepcopy(network).eval())
+        if any(isinstance(module, FrozenBatchNorm2d) for module in network.modules()):
+            network = for_inference(network)
         self.network = network
         self.image_size = (height, width)
         self.shape = resized_shape(height, width, network.mode)
         padded = padded_shape(height, width, network.mode)
         self.padding = tuple(p - s for p, s in zip(padded, self.shape, strict=True))
-        images = torch.zeros(1, 3, *padded)
+        images = torch.zeros(1, 3, *padded, device=network.mean.device)
         grid = [side // STRIDE for side in padded]
         (anchors,) = network.rpn.anchor_generator(
-            ImageList(images, [self.shape]), [torch.zeros(1, 1, *grid)]
+            ImageList(images, [self.shape]), [images.new_zeros(1, 1, *grid)]
         )
         self.register_buffer("anchors", anchors)
         self.proposals = proposal_count(network.config, network.mode, height, width)
         self.layout = PackedLayout.of(network.config, self.proposals, candidates)
         self.pooling = pooling or ("matrix" if self.proposals <= MATRIX_POOLING_ROIS else "grid")
         scale = [width / self.shape[1], height / self.shape[0]]
-        self.register_buffer("scale", torch.tensor(scale * 2))
+        self.register_buffer("scale", images.new_tensor(scale * 2))
 
     @torch.inference_mode()
     def forward(self, image: Tensor) -> Tensor:
         """An RGB image (H, W, 3) uint8 to the packed candidates (`layout.size`,) float32."""
-        network = self.network
-        features = network.features(self.prepare(image))
-        boxes, real, converged = self.propose(features)
-        pooled = self.pool(features, boxes)
-        pooled = network.roi_features(pooled.to(network.dtype)).mean(dim=(2, 3))
-        packed = [converged.reshape(1)]
-        for name, count, _ in self.layout.rows:
-            packed.append(self.best_candidates(name, pooled, boxes, real, count).reshape(-1))
-        return torch.cat(packed)
+        values: tuple[Tensor, ...] = (image,)
+        for _, stage in self.stages():
+            values = stage(*values)
+        return values[0]
+
+    def stages(self) -> list[tuple[str, Callable[..., tuple[Tensor, ...]]]]:
+        """The graph in pieces: each takes what the one before gives, the first one the image."""
+        return [
+            ("prepare", lambda image: (self.prepare(image),)),
+            ("backbone", lambda images: (self.network.features(images),)),
+            ("proposals", lambda features: (features, *self.propose(features))),
+            (
+                "pooling",
+                lambda features, boxes, *rest: (self.pool(features, boxes), boxes, *rest),
+            ),
+            (
+                "roi features",
+                lambda pooled, *rest: (self.roi_vectors(pooled), *rest),
+            ),
+            ("candidates", lambda *values: (self.pack(*values),)),
+        ]
 
     def prepare(self, image: Tensor) -> Tensor:
         """As `DopeNetwork.prepare`."""
@@ -197,6 +213,17 @@ class StaticDope(nn.Module):
         pool = pool_by_matrices if self.pooling == "matrix" else pool_by_grid
         return pool(features, boxes * scale)
 
+    def roi_vectors(self, pooled: Tensor) -> Tensor:
+        """Pooled RoIs (K, channels, 7, 7) to vectors (K, RoI channels)."""
+        return self.network.roi_features(pooled.to(self.network.dtype)).mean(dim=(2, 3))
+
+    def pack(self, vectors: Tensor, boxes: Tensor, real: Tensor, converged: Tensor) -> Tensor:
+        """The best candidates of every part, as `PackedLayout` says."""
+        packed = [converged.reshape(1)]
+        for name, count, _ in self.layout.rows:
+            packed.append(self.best_candidates(name, vectors, boxes, real, count).reshape(-1))
+        return torch.cat(packed)
+
     def best_candidates(
         self, name: str, pooled: Tensor, boxes: Tensor, real: Tensor, count: int
     ) -> Tensor:
@@ -213,6 +240,22 @@ class StaticDope(nn.Module):
         poses_2d, poses_3d = poses_from_deltas(scaled, branches.anchor_poses[pose_class], deltas)
         head = [score[:, None], pose_class[:, None].to(score.dtype), scaled]
         return torch.cat([*head, poses_2d.flatten(1), poses_3d.flatten(1)], dim=1)
+
+
+def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
+    """A copy of a network for running only: batch norms folded, in FP16 if `half`.
+
+    FP16 are only the convolutions and the linear layers. Normalising, boxes, non-maximum
+    suppression, pooling coordinates, softmax and anchor poses stay in float32.
+    """
+    network = fold_batch_norms(copy.deepcopy(network).eval())
+    if half:
+        for module in (network.backbone, network.rpn.head, network.roi_features):
+            module.half()
+        for branches in network.branches.values():
+            branches.cls_score.half()
+            branches.pose_pred.half()
+    return network
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -263,7 +306,8 @@ def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple
     keep = before = allowed
     for _ in range(rounds):
         before = keep
-        keep = allowed * (torch.mm(better, keep) < 0.5).to(boxes.dtype)
+        # 1 where it is allowed and no better one that stays overlaps it, else 0 or less.
+        keep = torch.addmm(allowed, better, keep, alpha=-1).relu()
     converged = ((keep - before).abs().sum() < 0.5).to(boxes.dtype)
     return keep[:, 0], converged
 

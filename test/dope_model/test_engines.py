@@ -16,8 +16,15 @@ from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import save_checkpoint  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
 from dope_model.runtime import load_engine  # noqa: E402
-from dope_model.runtime.export import export_onnx, weights_digest  # noqa: E402
+from dope_model.runtime.export import Variant, export_onnx, weights_digest  # noqa: E402
+from dope_model.runtime.graph_engine import (  # noqa: E402
+    CANDIDATES,
+    EngineError,
+    GraphEngine,
+    WithFallback,
+)
 from dope_model.runtime.static_graph import PackedLayout  # noqa: E402
+from dope_model.runtime.torch_engine import EagerEngine, StaticEngine, capture  # noqa: E402
 
 HEIGHT, WIDTH = 96, 128
 
@@ -35,7 +42,8 @@ def eager(checkpoint, rgb):
 def test_the_exported_graph_gives_the_eager_results(checkpoint, tmp_path, pooling):
     runtime = pytest.importorskip("onnxruntime")
     path = tmp_path / "graph.onnx"
-    layout = export_onnx(checkpoint, checkpoint.mode, HEIGHT, WIDTH, path, 1000, pooling)
+    variant = Variant(pooling, candidates=1000)
+    layout = export_onnx(checkpoint, checkpoint.mode, HEIGHT, WIDTH, path, variant)
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for seed in range(2):
         rgb = picture(HEIGHT, WIDTH, seed)
@@ -89,7 +97,9 @@ def test_auto_takes_what_is_there(checkpoint, monkeypatch, caplog):
 
 
 def test_what_cannot_run_is_named(checkpoint):
-    with pytest.raises(ValueError, match="unknown engine 'tpu'; known: auto, torch, openvino"):
+    with pytest.raises(
+        ValueError, match="unknown engine 'tpu'; known: auto, torch, openvino, int8"
+    ):
         load_engine("tpu", checkpoint, checkpoint.mode, "cpu")
 
 
@@ -106,6 +116,177 @@ def test_the_export_command(checkpoint, tmp_path, capsys):
     assert f"{layout.size} values" in capsys.readouterr().out
     assert main([*arguments, "--size", "huge"]) == 1
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+def test_the_static_graph_on_the_cpu_gives_the_eager_results(checkpoint):
+    engine = StaticEngine(checkpoint, checkpoint.mode, "cpu")
+    engine.min_scores = NO_SCORE
+    rgb = picture(HEIGHT, WIDTH, 4)
+    assert_same_candidates(eager(checkpoint, rgb), engine(rgb))
+    assert not engine.unfinished
+    assert "static graph on cpu" in engine.description
+
+
+def test_an_eager_engine_gives_the_results_of_the_plain_network(checkpoint):
+    """Folded batch norms and channels_last are another way to the same numbers."""
+    engine = EagerEngine(checkpoint, checkpoint.mode, "cpu")
+    engine.min_scores = NO_SCORE
+    rgb = picture(HEIGHT, WIDTH, 5)
+    assert_same_candidates(eager(checkpoint, rgb), engine(rgb))
+
+
+def test_an_image_whose_suppression_does_not_end_is_done_again(checkpoint, monkeypatch, caplog):
+    monkeypatch.setattr("dope_model.runtime.static_graph.NMS_ROUNDS", 1)
+    engine = StaticEngine(checkpoint, checkpoint.mode, "cpu")
+    engine.min_scores = NO_SCORE
+    for seed in (6, 7):
+        rgb = picture(HEIGHT, WIDTH, seed)
+        run, layout = engine.runner(HEIGHT, WIDTH)
+        assert not layout.converged(run(rgb))
+        assert_same_candidates(eager(checkpoint, rgb), engine(rgb))
+    assert engine.unfinished == 2
+    assert len([r for r in caplog.records if "done again" in r.message]) == 1
+
+
+class CountingEngine(GraphEngine):
+    """An engine whose graph gives a fixed output, or an error."""
+
+    def __init__(self, checkpoint, fails=False):
+        super().__init__(checkpoint, checkpoint.mode)
+        self.made, self.fails = [], fails
+
+    @property
+    def description(self):
+        return "counting"
+
+    def make_runner(self, height, width):
+        if self.fails:
+            raise EngineError("no memory left")
+        self.made.append((height, width))
+        layout = PackedLayout.for_images(
+            self.checkpoint.config, self.mode, height, width, CANDIDATES
+        )
+        packed = np.zeros(layout.size, np.float32)
+        packed[0] = 1
+        return lambda rgb: packed
+
+    def make_eager(self):
+        raise AssertionError("the graph came to its end")
+
+
+def test_the_graphs_of_the_last_sizes_are_kept(checkpoint):
+    engine = CountingEngine(checkpoint)
+    sizes = [(64, 64), (64, 80), (64, 96), (64, 112)]
+    for size in [*sizes, sizes[0], (80, 80), sizes[0], sizes[1]]:
+        assert not len(engine(picture(*size))["body"])
+    assert engine.made == [*sizes, (80, 80), sizes[1]]
+
+
+def test_an_engine_that_fails_is_replaced_for_good(checkpoint, caplog):
+    others = []
+
+    def make_other():
+        others.append(CountingEngine(checkpoint))
+        return others[-1]
+
+    engine = WithFallback(CountingEngine(checkpoint, fails=True), make_other)
+    for _ in range(2):
+        assert set(engine(picture(64, 64))) == set(PARTS)
+    assert len(others) == 1
+    assert [r.message for r in caplog.records] == ["counting: no memory left; from now on counting"]
+    broken = WithFallback(
+        CountingEngine(checkpoint, fails=True), lambda: CountingEngine(checkpoint, fails=True)
+    )
+    with pytest.raises(EngineError, match="no memory left"):
+        broken(picture(64, 64))
+
+
+@pytest.fixture(scope="module")
+def half_graph(checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("half") / "half.onnx"
+    return path, export_onnx(
+        checkpoint, checkpoint.mode, HEIGHT, WIDTH, path, Variant(half=True, candidates=1000)
+    )
+
+
+def test_half_precision_is_where_it_is_safe(half_graph):
+    """What TensorRT gets: FP16 where the work is, float32 where the precision is."""
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(onnx.load(half_graph[0]))
+    graph = model.graph
+    types = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.input]}
+    types |= {i.name: i.data_type for i in graph.initializer}
+    half, exact, byte = (getattr(onnx.TensorProto, name) for name in ("FLOAT16", "FLOAT", "UINT8"))
+    used = {node.op_type for node in graph.node}
+    # TensorRT has none of the first two, and no Transpose of bytes.
+    assert not used & {"RoiAlign", "NonMaxSuppression", "NonZero"}
+    assert {"Conv", "TopK", "Softmax", "Exp"} <= used
+    for node in graph.node:
+        first = types[node.input[0]]
+        if node.op_type == "Conv":
+            assert first == half
+        if node.op_type in ("TopK", "Softmax", "Exp", "Resize", "Greater", "Less"):
+            assert first == exact, node.name
+        if node.op_type != "Cast":
+            assert first != byte, node.name
+
+
+def test_half_precision_is_close_to_float32(half_graph, checkpoint):
+    runtime = pytest.importorskip("onnxruntime")
+    path, layout = half_graph
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    rgb = picture(HEIGHT, WIDTH)
+    (packed,) = session.run(None, {"image": rgb})
+    assert_close_candidates(eager(checkpoint, rgb), layout.unpack(packed, NO_SCORE))
+
+
+def assert_close_candidates(exact, half):
+    """The documented error of FP16; proposals of nearly the same score may change places."""
+    for part in PARTS:
+        a, b = exact[part], half[part]
+        apart = np.abs(a.boxes.numpy()[:, None] - b.boxes[None]).max(axis=-1)
+        apart[a.classes.numpy()[:, None] != b.classes[None]] = np.inf
+        partner = apart.argmin(axis=1)
+        near = apart[np.arange(len(partner)), partner] < 0.5
+        assert near.mean() > 0.8
+        scores, poses = b.scores[partner], b.keypoints_2d[partner]
+        assert np.abs(scores - a.scores.numpy())[near].max() < 0.01
+        assert np.abs(poses - a.keypoints_2d.numpy())[near].max() < 1
+        poses_3d = b.keypoints_3d[partner]
+        assert np.abs(poses_3d - a.keypoints_3d.numpy())[near].max() < 0.01
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_cuda_graph_gives_the_eager_results(checkpoint):
+    """In float32, image after image and size after size."""
+    engine = StaticEngine(checkpoint, checkpoint.mode, "cuda")
+    engine.min_scores = NO_SCORE
+    for height, width in ((HEIGHT, WIDTH), (130, 101), (HEIGHT, WIDTH)):
+        for seed in range(2):
+            rgb = picture(height, width, seed)
+            assert_close_candidates(eager(checkpoint, rgb), engine(rgb))
+    assert "CUDA graph" in engine.description
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_cuda_graph_in_half_precision_is_close_to_float32(checkpoint):
+    half = dataclasses.replace(checkpoint.mode, half=True)
+    engine = StaticEngine(checkpoint, half, "cuda")
+    engine.min_scores = NO_SCORE
+    rgb = picture(HEIGHT, WIDTH)
+    assert_close_candidates(eager(checkpoint, rgb), engine(rgb))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_what_no_cuda_graph_can_hold_is_reported():
+    class Synchronising(torch.nn.Module):
+        def forward(self, image):
+            return image.float().reshape(-1)[: int(image.sum()) + 1]
+
+    with pytest.raises(EngineError, match="no CUDA graph could be captured"):
+        capture(Synchronising(), (8, 8, 3), torch.device("cuda"))
+    assert torch.ones(3, device="cuda").sum() == 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

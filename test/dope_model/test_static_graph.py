@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from random_networks import PARTS, SMALL, small_checkpoint, with_random_weights  # noqa: E402
+from torch import nn  # noqa: E402
 from torchvision.ops import nms, roi_align  # noqa: E402
 
 from dope_model.network.config import Mode, NetworkConfig, PartConfig  # noqa: E402
@@ -20,6 +21,7 @@ from dope_model.runtime.static_graph import (  # noqa: E402
     pool_by_matrices,
     suppress,
 )
+from dope_model.runtime.winograd import WinogradConv, use_winograd  # noqa: E402
 
 NO_SCORE = {"body": 0.0, "hand": 0.0, "face": 0.0}
 
@@ -29,6 +31,29 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     tensor = torch.from_numpy(coarse).permute(2, 0, 1)[None].float()
     smooth = torch.nn.functional.interpolate(tensor, (height, width), mode="bicubic")
     return smooth[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 7, 10), (3, 4, 4), (2, 5, 3)])
+def test_winograds_products_are_a_convolution(batch, height, width):
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(24, 40, 3, padding=1)
+    images = torch.randn(batch, 24, height, width)
+    with torch.inference_mode():
+        found = WinogradConv(convolution)(images)
+        assert torch.allclose(found, convolution(images), atol=1e-5)
+
+
+def test_only_plain_convolutions_of_many_channels_are_replaced():
+    plain = nn.Conv2d(8, 8, 3, padding=1)
+    others = [
+        nn.Conv2d(8, 8, 3, padding=1, stride=2),
+        nn.Conv2d(8, 8, 3),
+        nn.Conv2d(8, 8, 1),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Conv2d(4, 8, 3, padding=1),
+    ]
+    network = use_winograd(nn.Sequential(plain, *others), least_channels=8)
+    assert [type(m) for m in network] == [WinogradConv] + [nn.Conv2d] * 5
 
 
 def random_boxes(count: int, seed: int, height: float, width: float) -> torch.Tensor:

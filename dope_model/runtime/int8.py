@@ -1,0 +1,278 @@
+"""INT8 on a CPU: by choice, and only with an accuracy loss that was measured and accepted.
+
+    python -m dope_model export WEIGHTS --int8 --calibration PICTURES --max-loss 2
+
+quantises the convolutions of the backbone, of the RPN and of the RoI features with NNCF, from
+pictures like those that the network will see; everything else stays in float32. The graph is kept
+where the engine "int8" finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dope_model.checkpoint import Checkpoint
+from dope_model.network.config import Mode
+from dope_model.pictures import read_rgb
+from dope_model.poses import PartDetections
+from dope_model.postprocess.integration import integrate
+from dope_model.runtime.export import GraphCache, Variant, graphs_folder, is_whole, mark_as_whole
+from dope_model.runtime.graph_engine import CANDIDATES, GraphEngine, GraphRunner
+from dope_model.runtime.openvino_engine import OpenVinoEngine
+from dope_model.runtime.static_graph import PackedLayout
+
+log = logging.getLogger(__name__)
+
+FOR_INT8 = Variant(pooling="op")
+LEAST_PICTURES = 10
+JOINT_TOLERANCE = 0.05
+"""Share of an instance's size within which a joint counts as found at the same place."""
+LEAST_SCORE = 0.3
+"""Of the detections that the two networks are compared by."""
+
+
+class TooLossyError(ValueError):
+    """INT8 loses more accuracy than was allowed; the text says how much."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How far the INT8 graph is from the float one, on pictures it was not calibrated with.
+
+    Attributes:
+        percent: 100 less the F1 score of the joints, in percent: of all joints that the two detect
+            with LEAST_SCORE, those that only one has, or that are further apart than
+            JOINT_TOLERANCE.
+        by_part: the same part by part; None where neither finds anything.
+        distance_3d: mean distance of the 3D joints of matching detections, mm, or None.
+        pictures: compared.
+    """
+
+    percent: float
+    by_part: dict[str, float | None]
+    distance_3d: float | None
+    pictures: int
+
+    def __str__(self) -> str:
+        parts = ", ".join(
+            f"{part} {value:.2f} %" for part, value in self.by_part.items() if value is not None
+        )
+        distance = "" if self.distance_3d is None else f"; {self.distance_3d:.1f} mm in 3D"
+        return f"{self.percent:.2f} % of the joints ({parts}){distance}, {self.pictures} pictures"
+
+
+class Int8Engine(OpenVinoEngine):
+    """Runs graphs that `quantise` has made.
+
+    Raises (when a size of image comes for the first time):
+        FileNotFoundError: there is no graph for it, or not a whole one; the text has the command
+            that makes it.
+    """
+
+    @property
+    def description(self) -> str:
+        return "OpenVINO INT8 on cpu"
+
+    def make_runner(self, height: int, width: int) -> GraphRunner:
+        path = int8_path(self.graphs, height, width)
+        if not all(f.is_file() and is_whole(f) for f in (path, path.with_suffix(".bin"))):
+            raise FileNotFoundError(
+                f"engine int8: these weights have no INT8 graph for images of {width} x {height} "
+                f"in {graphs_folder()}; make it: python -m dope_model export WEIGHTS --int8 "
+                f"--size {width}x{height} --calibration PICTURES --max-loss PERCENT"
+            )
+        return self.compile(self.core.read_model(path))
+
+
+def int8_path(graphs: GraphCache, height: int, width: int) -> Path:
+    """Where the INT8 graph for images of that size is kept."""
+    return graphs_folder() / f"{graphs.stem(height, width, FOR_INT8)}-int8.xml"
+
+
+def quantise(
+    checkpoint: Checkpoint,
+    mode: Mode,
+    height: int,
+    width: int,
+    pictures: Sequence[Path],
+    max_loss: float,
+) -> tuple[Path, Loss]:
+    """Make the INT8 graph for images of one size, unless it loses too much.
+
+    Every other picture serves for the calibration, the rest for the comparison. Pictures of
+    another size are scaled and cut.
+
+    Args:
+        max_loss: bound on `Loss.percent`.
+
+    Returns:
+        The file that the engine "int8" reads, and what was lost.
+
+    Raises:
+        ImportError: OpenVINO or NNCF is missing.
+        TooLossyError: the loss is above `max_loss`; no graph is kept.
+        ValueError: too few pictures, or nobody in them to compare.
+    """
+    try:
+        import nncf
+    except ImportError as error:
+        raise ImportError(f"INT8 needs NNCF ({error}): pip install nncf") from error
+    nncf.set_log_level(logging.WARNING)
+    if len(pictures) < LEAST_PICTURES:
+        raise ValueError(
+            f"INT8 needs {LEAST_PICTURES} pictures or more, better 300, not {len(pictures)}"
+        )
+    engine = OpenVinoEngine(checkpoint, mode)
+    model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
+    calibration, judged = pictures[::2], pictures[1::2]
+
+    def sample(path: Path) -> np.ndarray:
+        return fit(read_rgb(path), height, width)
+
+    log.info("calibrating with %d pictures", len(calibration))
+    quantised = nncf.quantize(
+        model,
+        nncf.Dataset(calibration, sample),
+        preset=nncf.QuantizationPreset.MIXED,  # activations of both signs: the residual sums
+        subset_size=len(calibration),
+        ignored_scope=nncf.IgnoredScope(names=float_operations(model), validate=False),
+    )
+    layout = PackedLayout.for_images(checkpoint.config, mode, height, width, CANDIDATES)
+    log.info("comparing on %d pictures", len(judged))
+    loss = measure_loss(
+        checkpoint, engine, engine.compile(quantised), layout, [sample(p) for p in judged]
+    )
+    if not loss.percent <= max_loss:
+        raise TooLossyError(
+            f"INT8 was not taken: it changes {loss}; the bound is {max_loss} %. Calibrate with "
+            "more pictures like those of the camera, allow more, or keep engine openvino"
+        )
+    path = int8_path(engine.graphs, height, width)
+    engine.openvino.save_model(quantised, path, compress_to_fp16=False)
+    for file in (path, path.with_suffix(".bin")):
+        mark_as_whole(file)
+    report = {"loss": asdict(loss), "max_loss": max_loss, "calibration": len(calibration)}
+    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    return path, loss
+
+
+def float_operations(model) -> list[str]:
+    """Names of an OpenVINO graph's operations to leave in float: all but convolutions, and the
+    RPN's last ones, whose outputs are box coordinates and scores."""
+    kept = []
+    for operation in model.get_ordered_ops():
+        kind = operation.get_type_name()
+        if kind == "MatMul":
+            kept.append(operation.get_friendly_name())
+        if kind == "Convolution" and _leaves_the_map(operation):
+            kept.append(operation.get_friendly_name())
+    return kept
+
+
+def _leaves_the_map(convolution) -> bool:
+    """Whether no further convolution sees what this one gives before it is transposed."""
+    followers = [convolution]
+    while followers:
+        operation = followers.pop()
+        for target in operation.output(0).get_target_inputs():
+            following = target.get_node()
+            kind = following.get_type_name()
+            if kind == "Transpose":
+                return True
+            bias = kind == "Add" and following.input_value(1).get_node().get_type_name()
+            if bias in ("Constant", "Reshape"):
+                followers.append(following)
+    return False
+
+
+def fit(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of an image (H, W, 3), scaled so that it fills (height, width, 3)."""
+    scale = max(height / rgb.shape[0], width / rgb.shape[1])
+    if scale != 1:
+        size = (max(width, round(rgb.shape[1] * scale)), max(height, round(rgb.shape[0] * scale)))
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        rgb = cv2.resize(rgb, size, interpolation=way)
+    top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
+    return np.ascontiguousarray(rgb[top : top + height, left : left + width])
+
+
+def measure_loss(
+    checkpoint: Checkpoint,
+    exact: GraphEngine,
+    run: GraphRunner,
+    layout: PackedLayout,
+    images: Sequence[np.ndarray],
+) -> Loss:
+    """Compare another runner's detections with those of an engine.
+
+    Raises:
+        ValueError: neither detects anything.
+    """
+
+    def detections(found) -> dict[str, PartDetections]:
+        return {
+            part: integrate(candidates, checkpoint.integration[part])
+            for part, candidates in found.items()
+        }
+
+    same = dict.fromkeys(checkpoint.config.parts, 0)
+    total = dict.fromkeys(checkpoint.config.parts, 0)
+    distances: list[float] = []
+    for image in images:
+        expected = detections(exact(image))
+        found = detections(layout.unpack(run(image), exact.min_scores))
+        for part in expected:
+            counted = compare(expected[part], found[part], distances)
+            same[part] += counted[0]
+            total[part] += counted[1]
+    if not sum(total.values()):
+        raise ValueError(
+            f"the network detects nobody in the {len(images)} pictures to compare on, so that "
+            "INT8 cannot be judged; take pictures of people"
+        )
+
+    def percent(same: int, total: int) -> float:
+        return 100 * (1 - 2 * same / total)
+
+    return Loss(
+        percent(sum(same.values()), sum(total.values())),
+        {part: percent(same[part], total[part]) if total[part] else None for part in total},
+        1e3 * float(np.mean(distances)) if distances else None,
+        len(images),
+    )
+
+
+def compare(
+    expected: PartDetections, found: PartDetections, distances: list[float]
+) -> tuple[int, int]:
+    """Joints that two sets of detections share, and all joints of both.
+
+    Detections are paired one to one, the most shared joints first.
+
+    Args:
+        distances: mean 3D distances of the pairs, m, are appended.
+    """
+    expected, found = (
+        (d.keypoints_2d[d.scores >= LEAST_SCORE], d.keypoints_3d[d.scores >= LEAST_SCORE])
+        for d in (expected, found)
+    )
+    joints = expected[0].shape[1]
+    total = joints * (len(expected[0]) + len(found[0]))
+    size = np.ptp(expected[0], axis=1).max(axis=1, initial=1.0)
+    offsets = np.linalg.norm(expected[0][:, None] - found[0][None], axis=-1)
+    near = (offsets <= JOINT_TOLERANCE * size[:, None, None]).sum(axis=-1)
+    same = 0
+    while near.size and near.max() > 0:
+        row, column = np.unravel_index(near.argmax(), near.shape)
+        same += int(near[row, column])
+        apart = np.linalg.norm(expected[1][row] - found[1][column], axis=-1)
+        distances.append(float(apart.mean()))
+        near[row], near[:, column] = 0, 0
+    return same, total

@@ -1,0 +1,314 @@
+"""The network on NVIDIA's TensorRT: the fastest engine on its GPUs.
+
+An engine is built from the ONNX graph on the machine it runs on, which takes minutes, and kept in
+the cache folder. It belongs to one graph, one TensorRT version, one GPU model and one precision; a
+file that is of another, or damaged, is never loaded but made anew.
+
+Only what the Python APIs of TensorRT 10.3 (JetPack 6.2) and 11 have in common is used. Networks are
+strongly typed, so that the precision of every layer is that of the graph: see `for_inference`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from dope_model.checkpoint import Checkpoint
+from dope_model.network.config import Mode
+from dope_model.runtime.export import (
+    INPUT,
+    OUTPUT,
+    GraphCache,
+    Variant,
+    file_digest,
+    graphs_folder,
+)
+from dope_model.runtime.graph_engine import (
+    EngineError,
+    GraphEngine,
+    GraphRunner,
+    PartCandidatesFinder,
+)
+from dope_model.runtime.static_graph import PackedLayout
+from dope_model.runtime.torch_engine import EagerEngine, pick_device
+
+log = logging.getLogger(__name__)
+
+INSTALL = (
+    "on a desktop or server: pip install tensorrt; on a Jetson: sudo apt install "
+    "python3-libnvinfer, and a virtual environment made with --system-site-packages"
+)
+PROGRESS_INTERVAL = 10.0
+"""s between two log lines about a build."""
+
+_MAGIC = b"dope_ros TensorRT engine 1\n"
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """What a built engine belongs to.
+
+    Attributes:
+        graph: SHA-256 of the ONNX file.
+        tensorrt: version.
+        gpu: name and compute capability.
+        precision: of the convolutions.
+    """
+
+    graph: str
+    tensorrt: str
+    gpu: str
+    precision: str
+
+
+class EngineCache:
+    """A file that holds one built engine and says what it belongs to."""
+
+    def __init__(self, path: Path, key: EngineKey) -> None:
+        self.path, self.key = path, key
+
+    def get(self, build: Callable[[], bytes]) -> bytes:
+        """The engine out of the file, or else out of `build`, which then is in the file."""
+        plan, why_not = self._read()
+        if plan is not None:
+            return plan
+        log.info("building the TensorRT engine (%s); this takes minutes, once", why_not)
+        started = time.monotonic()
+        plan = build()
+        self._write(plan)
+        log.info("built in %.0f s: %s", time.monotonic() - started, self.path)
+        return plan
+
+    def discard(self) -> None:
+        """Forget the engine."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> tuple[bytes | None, str]:
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None, "there is none yet"
+        except OSError as error:
+            return None, str(error)
+        if not content.startswith(_MAGIC):
+            return None, f"{self.path} is something else"
+        head, _, plan = content[len(_MAGIC) :].partition(b"\n")
+        try:
+            header = json.loads(head)
+            key, digest = EngineKey(**header["key"]), header["sha256"]
+        except (ValueError, TypeError, KeyError):
+            return None, f"{self.path} is damaged"
+        for name, wanted in asdict(self.key).items():
+            if getattr(key, name) != wanted:
+                return None, f"that in {self.path} is of another {name}"
+        if hashlib.sha256(plan).hexdigest() != digest:
+            return None, f"{self.path} is damaged"
+        return plan, ""
+
+    def _write(self, plan: bytes) -> None:
+        header = {"key": asdict(self.key), "sha256": hashlib.sha256(plan).hexdigest()}
+        new = self.path.with_suffix(f".new{os.getpid()}")
+        try:
+            new.write_bytes(_MAGIC + json.dumps(header).encode() + b"\n" + plan)
+            new.replace(self.path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def build_plan(trt: ModuleType, graph: Path, configure: Callable[..., None] | None = None) -> bytes:
+    """Build an engine from an ONNX file.
+
+    Args:
+        trt: the module `tensorrt`, or `tensorrt_rtx`, whose API is the same here.
+        configure: gets the builder's configuration before the build.
+
+    Raises:
+        EngineError: the graph has something that TensorRT cannot take, or the build fails.
+    """
+    messages = _make_log(trt)
+    builder = trt.Builder(messages)
+    # Version 11 has no other networks, and ignores the flag or lacks it.
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, messages)
+    if not parser.parse(graph.read_bytes()):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise EngineError(f"TensorRT cannot take the graph {graph}: {'; '.join(errors)}")
+    config = builder.create_builder_config()
+    progress = _make_progress(trt)
+    config.progress_monitor = progress
+    if configure is not None:
+        configure(config)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(f"TensorRT could not build the engine: {messages.last_error}")
+    return bytes(plan)
+
+
+def _make_log(trt: ModuleType):
+    """TensorRT's messages in our log, less its chatter."""
+
+    class Log(trt.ILogger):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last_error = "it does not say why"
+
+        def log(self, severity, text: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                self.last_error = text
+                log.error("TensorRT: %s", text)
+            else:
+                level = logging.DEBUG
+                if severity == trt.ILogger.Severity.WARNING:
+                    level = logging.INFO
+                log.log(level, "TensorRT: %s", text)
+
+    return Log()
+
+
+def _make_progress(trt: ModuleType):
+    """A line in the log every few seconds while an engine is built."""
+
+    class Progress(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            super().__init__()
+            self._steps: dict[str, int] = {}
+            self._told = time.monotonic()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if time.monotonic() - self._told > PROGRESS_INTERVAL:
+                self._told = time.monotonic()
+                steps = self._steps.get(phase_name, 0)
+                log.info("building: %s, step %d of %d", phase_name, step + 1, steps)
+            return True
+
+    return Progress()
+
+
+class TensorRtEngine(GraphEngine):
+    """Runs a checkpoint's static graph on TensorRT: `engine(rgb)` gives candidates by part.
+
+    Raises:
+        ImportError: TensorRT is not installed; the text says how to install it.
+        ValueError: there is no CUDA device.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, mode: Mode, device: str = "auto") -> None:
+        super().__init__(checkpoint, mode)
+        self._trt = import_tensorrt()
+        self.device = pick_device("cuda" if device == "auto" else device)
+        if self.device.type != "cuda":
+            raise ValueError(f"engine tensorrt needs an NVIDIA GPU, not device {device!r}")
+        # The op is one that TensorRT does not know.
+        self._variant = Variant(half=mode.half)
+        self._graphs = GraphCache(checkpoint, mode)
+        with torch.cuda.device(self.device):
+            self._log = _make_log(self._trt)
+            self._runtime = self._trt.Runtime(self._log)
+
+    @property
+    def description(self) -> str:
+        return f"TensorRT {self._trt.__version__} {self._precision} on {self.device}"
+
+    @property
+    def _precision(self) -> str:
+        return "FP16" if self.mode.half else "float32"
+
+    def build(self, height: int, width: int) -> EngineCache:
+        """See to it that the engine for images of that size is in the cache folder.
+
+        Raises:
+            EngineError: it cannot be built.
+        """
+        cache, graph = self._cache(height, width)
+        self._plan(cache, graph)
+        return cache
+
+    def make_runner(self, height: int, width: int) -> GraphRunner:
+        cache, graph = self._cache(height, width)
+        with torch.cuda.device(self.device):
+            engine = self._runtime.deserialize_cuda_engine(self._plan(cache, graph))
+            if engine is None:
+                log.warning("TensorRT does not accept %s", cache.path)
+                cache.discard()
+                engine = self._runtime.deserialize_cuda_engine(self._plan(cache, graph))
+            context = engine.create_execution_context() if engine is not None else None
+        if context is None:
+            raise EngineError(f"TensorRT cannot load the engine: {self._log.last_error}")
+        layout = PackedLayout.for_images(
+            self.checkpoint.config, self.mode, height, width, self._variant.candidates
+        )
+        return self._run_on(engine, context, (height, width, 3), layout.size)
+
+    def make_eager(self) -> PartCandidatesFinder:
+        return EagerEngine(self.checkpoint, self.mode, str(self.device))
+
+    def _cache(self, height: int, width: int) -> tuple[EngineCache, Path]:
+        graph = self._graphs.graph(height, width, self._variant)
+        properties = torch.cuda.get_device_properties(self.device)
+        gpu = f"{properties.name} sm_{properties.major}{properties.minor}"
+        key = EngineKey(file_digest(graph), self._trt.__version__, gpu, self._precision)
+        name = re.sub(r"[^A-Za-z0-9]+", "_", gpu)
+        return EngineCache(graphs_folder() / f"{graph.stem}-{name}.engine", key), graph
+
+    def _plan(self, cache: EngineCache, graph: Path) -> bytes:
+        with torch.cuda.device(self.device):
+            return cache.get(lambda: build_plan(self._trt, graph))
+
+    def _run_on(self, engine, context, shape: tuple[int, int, int], size: int) -> GraphRunner:
+        stream = torch.cuda.Stream(self.device)
+        image = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        packed = torch.zeros(size, dtype=torch.float32, device=self.device)
+        host_image = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        host_packed = torch.empty(size, dtype=torch.float32, pin_memory=True)
+        torch.cuda.synchronize(self.device)
+        bound = (
+            context.set_input_shape(INPUT, shape)
+            and context.set_tensor_address(INPUT, image.data_ptr())
+            and context.set_tensor_address(OUTPUT, packed.data_ptr())
+        )
+        if not bound:
+            raise EngineError(f"TensorRT's engine has other inputs: {self._log.last_error}")
+        writable = host_image.numpy()
+
+        def run(rgb: np.ndarray, _alive=engine) -> np.ndarray:
+            np.copyto(writable, rgb)
+            with torch.cuda.device(self.device), torch.cuda.stream(stream):
+                image.copy_(host_image, non_blocking=True)
+                if not context.execute_async_v3(stream.cuda_stream):
+                    raise EngineError(f"TensorRT could not run: {self._log.last_error}")
+                host_packed.copy_(packed, non_blocking=True)
+            stream.synchronize()
+            return host_packed.numpy().copy()
+
+        return run
+
+
+def import_tensorrt() -> ModuleType:
+    """The package.
+
+    Raises:
+        ImportError: it is not installed; the text says how to install it.
+    """
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise ImportError(f"engine tensorrt: {error}; {INSTALL}") from error
+    return tensorrt

@@ -1,0 +1,128 @@
+"""INT8: what is compared, and that no graph is kept which loses more than was allowed."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+from random_networks import small_checkpoint  # noqa: E402
+from test_static_graph import picture  # noqa: E402
+
+from dope_model.__main__ import main  # noqa: E402
+from dope_model.checkpoint import save_checkpoint  # noqa: E402
+from dope_model.network.config import MODES  # noqa: E402
+from dope_model.poses import PartDetections  # noqa: E402
+from dope_model.runtime import load_engine  # noqa: E402
+from dope_model.runtime.int8 import compare, fit  # noqa: E402
+
+
+def detections(poses_2d, scores=None, depth=0.0):
+    poses_2d = np.asarray(poses_2d, np.float32)
+    poses_3d = np.concatenate([poses_2d, np.full((*poses_2d.shape[:2], 1), depth)], axis=2)
+    scores = np.ones(len(poses_2d)) if scores is None else scores
+    return PartDetections("body", scores, poses_2d, poses_3d)
+
+
+def body(left, top):
+    """13 joints in a box of 100 px."""
+    return np.stack([left + np.linspace(0, 100, 13), top + np.linspace(0, 60, 13)], axis=1)
+
+
+def test_equal_detections_share_all_joints():
+    two = detections([body(0, 0), body(300, 0)])
+    distances = []
+    assert compare(two, two, distances) == (26, 52)
+    assert distances == [0, 0]
+
+
+def test_joints_that_moved_and_detections_that_came_or_went_are_counted():
+    moved = body(0, 0)
+    moved[:3] += 6  # more than 5 % of 100 px
+    moved[5] += 3
+    expected = detections([body(0, 0), body(300, 0)])
+    found = detections([body(900, 900), moved, body(0, 500)], depth=0.5)
+    distances = []
+    assert compare(expected, found, distances) == (10, 13 * 5)
+    assert len(distances) == 1 and distances[0] > 0.5
+
+
+def test_each_detection_is_paired_once():
+    expected, found = detections([body(0, 0)]), detections([body(0, 0), body(1, 1)])
+    assert compare(expected, found, []) == (13, 39)
+
+
+def test_weak_detections_do_not_count():
+    nobody = PartDetections.empty("body", 13)
+    assert compare(detections([body(0, 0)], [0.2]), nobody, []) == (0, 0)
+
+
+def test_pictures_are_scaled_and_cut_to_size():
+    rgb = np.zeros((100, 300, 3), np.uint8)
+    rgb[:, 100:200] = 255
+    fitted = fit(rgb, 50, 50)
+    assert fitted.shape == (50, 50, 3)
+    assert fitted.min() == 255
+    assert (fit(rgb, 100, 300) == rgb).all()
+
+
+@pytest.fixture(scope="module")
+def weights_and_pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int8")
+    checkpoint = small_checkpoint(("body",))
+    weights = folder / "net.safetensors"
+    save_checkpoint(checkpoint, weights)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for seed in range(12):
+        cv2.imwrite(str(pictures / f"{seed:02d}.png"), picture(96, 128, seed))
+    return checkpoint, weights, pictures
+
+
+def test_what_int8_lacks_is_named(weights_and_pictures, tmp_path, capsys):
+    _, weights, pictures = weights_and_pictures
+    command = ["export", str(weights), "--int8"]
+    assert main(command) == 1
+    assert "--calibration FOLDER and --max-loss" in capsys.readouterr().err
+    assert main([*command, "--calibration", str(tmp_path / "no"), "--max-loss", "1"]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_an_engine_without_its_graph_says_how_to_make_it(weights_and_pictures):
+    pytest.importorskip("openvino")
+    checkpoint = weights_and_pictures[0]
+    engine = load_engine("int8", checkpoint, checkpoint.mode, "cpu")
+    with pytest.raises(FileNotFoundError, match="export WEIGHTS --int8 --size 80x60"):
+        engine(picture(60, 80))
+
+
+@pytest.mark.slow
+def test_int8_is_kept_only_within_the_bound(weights_and_pictures, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("nncf")
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
+    checkpoint, weights, pictures = weights_and_pictures
+    command = [
+        "export", str(weights), "--int8", "--size", "128x96", "--calibration", str(pictures),
+    ]  # fmt: skip
+    assert main([*command, "--max-loss", "-1"]) == 1
+    assert "INT8 was not taken: it changes" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*int8*"))
+    assert main([*command, "--max-loss", "100"]) == 0
+    assert "% of the joints" in capsys.readouterr().out
+
+    mode = MODES["realtime"]
+    exact = load_engine("openvino", checkpoint, mode, "cpu")
+    rough = load_engine("int8", checkpoint, mode, "cpu")
+    rgb = picture(96, 128, 40)
+    expected, found = exact(rgb)["body"], rough(rgb)["body"]
+    assert "INT8" in rough.description
+    # Quantised indeed, and yet of the same kind.
+    assert not np.array_equal(expected.scores, found.scores)
+    assert found.scores.max() == pytest.approx(expected.scores.max(), abs=0.2)
+
+    (model,) = tmp_path.glob("*.xml")
+    model.with_suffix(".bin").write_bytes(b"damaged")
+    with pytest.raises(FileNotFoundError, match="no INT8 graph"):
+        load_engine("int8", checkpoint, mode, "cpu")(rgb)
