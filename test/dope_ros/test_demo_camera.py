@@ -17,7 +17,7 @@ from dope_ros.demo_camera import (
     move,
     open_source,
 )
-from dope_ros.node import NEWEST_IMAGE
+from dope_ros.node import NEWEST_MESSAGE
 from dope_ros.parameters import DEMO_CAMERA
 
 
@@ -134,7 +134,7 @@ def test_images_on_the_graph(graph, start, tmp_path):
         *("-p", f"source:={tmp_path / 'grey.png'}", "-p", "frame_id:=my_camera"),
     )
     images: list[Image] = []
-    graph.node.create_subscription(Image, "image", images.append, NEWEST_IMAGE)
+    graph.node.create_subscription(Image, "image", images.append, NEWEST_MESSAGE)
     assert graph.spin_until(lambda: len(images) >= 3)
     # All grey: the picture's edges never come into view.
     np.testing.assert_array_equal(image_to_rgb(images[-1]), np.full((48, 64, 3), 99, np.uint8))
