@@ -127,6 +127,8 @@ def test_roots_are_written_where_they_are_known():
 
 
 def test_without_tf2_msgs_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tf2_msgs", None)
+    # Whole, as another test may have imported a stand-in for its inside.
+    for name in ("tf2_msgs", "tf2_msgs.msg"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingTfError, match="apt install ros-.ROS_DISTRO-tf2-msgs"):
         tf_message_class()

@@ -456,7 +456,8 @@ def test_smoothing_steadies_and_changes_while_the_node_runs(graph, play):
 def test_what_needs_a_missing_package_is_refused_when_it_is_configured(
     graph, play, monkeypatch, capfd, parameter, package
 ):
-    monkeypatch.setitem(sys.modules, package, None)
+    for name in (package, f"{package}.msg"):
+        monkeypatch.setitem(sys.modules, name, None)
     node, _ = play(active=False, **{parameter: True})
     told = []
     assert graph.spin_until(
