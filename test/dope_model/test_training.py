@@ -201,9 +201,11 @@ def recorded(run: Trainer, batches: int | None) -> list[dict]:
     return losses
 
 
-@pytest.mark.parametrize(("accumulate", "optimizer"), [(1, "sgd"), (2, "sgd"), (1, "adamw")])
-def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, accumulate, optimizer):
-    settings = replace(SETTINGS, accumulate=accumulate, optimizer=optimizer)
+@pytest.mark.parametrize(
+    "changes", [[], ["accumulate=2"], ["optimizer=adamw"], ["averaging=0.9"]], ids=str
+)
+def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
+    settings = with_changes(SETTINGS, changes)
     straight = recorded(trainer(rings, tmp_path / "a", settings), 4)
     first = recorded(trainer(rings, tmp_path / "b", settings), 1)
     again = trainer(rings, tmp_path / "b", settings)
@@ -213,6 +215,20 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, accumulate
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
     log = [json.loads(line) for line in (tmp_path / "b" / "losses.jsonl").read_text().splitlines()]
     assert [entry["batch"] for entry in log] == list(range(1, 5))
+    ends = [load_checkpoint(tmp_path / run / "weights.safetensors").state for run in "ab"]
+    for name, tensor in ends[0].items():
+        assert torch.allclose(tensor, ends[1][name], rtol=1e-3, atol=1e-5), name
+
+
+def test_averaged_weights_are_written(rings, tmp_path):
+    """The average starts at the weights after the first step; the second adds a quarter of its own."""
+    run = trainer(rings, tmp_path, with_changes(SETTINGS, ["averaging=0.75"]))
+    seen: list[torch.Tensor] = []
+    bias = run.network.branches["face"].cls_score.bias
+    run.run(2, lambda *_: seen.append(bias.detach().clone()))
+    written = load_checkpoint(tmp_path / "weights.safetensors").state["branches.face.cls_score.bias"]
+    assert torch.allclose(written, 0.75 * seen[0] + 0.25 * seen[1], atol=1e-7)
+    assert not torch.allclose(written, seen[1], atol=1e-7)
 
 
 def test_an_unknown_optimizer_is_refused(rings, tmp_path):
