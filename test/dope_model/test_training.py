@@ -221,12 +221,13 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
 
 
 def test_averaged_weights_are_written(rings, tmp_path):
-    """The average starts at the weights after the first step; the second adds a quarter of its own."""
+    """The average starts at the first step's weights; the second step's count for a quarter."""
     run = trainer(rings, tmp_path, with_changes(SETTINGS, ["averaging=0.75"]))
     seen: list[torch.Tensor] = []
     bias = run.network.branches["face"].cls_score.bias
     run.run(2, lambda *_: seen.append(bias.detach().clone()))
-    written = load_checkpoint(tmp_path / "weights.safetensors").state["branches.face.cls_score.bias"]
+    state = load_checkpoint(tmp_path / "weights.safetensors").state
+    written = state["branches.face.cls_score.bias"]
     assert torch.allclose(written, 0.75 * seen[0] + 0.25 * seen[1], atol=1e-7)
     assert not torch.allclose(written, seen[1], atol=1e-7)
 
