@@ -105,14 +105,12 @@ class PartDetections:
             self.trusted[which],
         )
 
-    def pose(self, i: int) -> PartPose:
-        """Detection `i`, its score at most 1, its 3D moved so that the root is the origin."""
-        return PartPose(
-            min(float(self.scores[i]), 1.0),
-            self.keypoints_2d[i],
-            self.skeleton.centred(self.keypoints_3d[i]),
-            self.trusted[i],
-        )
+    def poses(self) -> list[PartPose]:
+        """Each detection, its score at most 1, its 3D moved so that the root is the origin."""
+        scores = np.minimum(self.scores, 1.0).tolist()
+        poses_3d = self.skeleton.centred(self.keypoints_3d)
+        values = zip(scores, self.keypoints_2d, poses_3d, self.trusted, strict=True)
+        return [PartPose(*pose) for pose in values]
 
 
 def boxes_around(keypoints_2d: np.ndarray) -> np.ndarray:

@@ -295,12 +295,15 @@ def _captured_stage(stage, values: tuple) -> tuple[Callable[[], float], tuple]:
 def crowd_candidates(
     people: int, per_person: int = 12, seed: int = 0, size: tuple[int, int] = (1280, 800)
 ) -> dict[str, Candidates]:
-    """Candidates as a trained network gives them for a crowd: several of each part of everyone.
+    """Candidates as a trained network gives them for a crowd: several of each part of everyone,
+    and no more of a part than an engine hands over.
 
     Args:
         per_person: candidates of each part.
         size: width and height of the image, px.
     """
+    from dope_model.runtime.graph_engine import CANDIDATES
+
     random = np.random.default_rng(seed)
     found = {}
     for part, config in PAPER_NETWORK.parts.items():
@@ -323,6 +326,7 @@ def crowd_candidates(
             (low[:, None] + poses[..., :2] * span[:, None]).astype(np.float32),
             poses[..., 2:].astype(np.float32),
         )
+        found[part] = found[part].best_first().select(np.s_[:CANDIDATES])
     return found
 
 

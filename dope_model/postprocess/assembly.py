@@ -27,13 +27,14 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
         snap_wrists: a body's wrist takes the 2D position of the wrist of the hand attached to it.
     """
     bodies, hands, faces = (parts.get(name) for name in ("body", "hand", "face"))
-    people: list[dict] = [{"body": bodies.pose(i)} for i in range(len(bodies or ()))]
+    people: list[dict] = [{"body": pose} for pose in (bodies.poses() if bodies else ())]
     alone: list[dict] = []
 
     def attach(slot: str, detections: PartDetections, indices: np.ndarray, owner: dict) -> None:
+        poses = detections.poses()
         for i in indices:
             person = people[owner[i]] if i in owner else {}
-            person[slot] = detections.pose(i)
+            person[slot] = poses[i]
             if i not in owner:
                 alone.append(person)
 
@@ -82,13 +83,17 @@ def _face_owners(bodies: PartDetections | None, faces: PartDetections) -> dict[i
 
 def _nearest_pairs(distance: np.ndarray) -> list[tuple[int, int]]:
     """One-to-one pairs (row, column), nearest first; infinite distances pair nobody."""
-    pairs = []
-    distance = distance.copy()
-    while np.isfinite(distance).any():
-        row, column = np.unravel_index(np.argmin(distance), distance.shape)
-        pairs.append((int(row), int(column)))
-        distance[row], distance[:, column] = np.inf, np.inf
-    return pairs
+    rows, columns = np.nonzero(np.isfinite(distance))
+    nearest_first = np.argsort(distance[rows, columns], kind="stable")
+    pairs: dict[int, int] = {}
+    taken = set()
+    for row, column in zip(
+        rows[nearest_first].tolist(), columns[nearest_first].tolist(), strict=True
+    ):
+        if row not in pairs and column not in taken:
+            pairs[row] = column
+            taken.add(column)
+    return list(pairs.items())
 
 
 def _snap_wrists(person: dict) -> None:

@@ -11,15 +11,15 @@ from collections.abc import Callable
 import numpy as np
 
 from dope_model.poses import PartDetections
-from dope_model.postprocess.candidates import Candidates, box_iou
+from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
 
 LOWER_BODY_JOINTS = slice(0, 4)
 # A class of upper bodies has seen nothing of the legs.
 UPPER_BODY_LEG_WEIGHT = 0.1
 
-OverlapsOf = Callable[[int, np.ndarray], np.ndarray]
-"""Which of the candidates of an index array overlap the one of an index."""
+OverlapsOf = Callable[[int], np.ndarray]
+"""Which of the candidates (M,) overlap the one of an index."""
 
 
 def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDetections:
@@ -35,7 +35,6 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
     """
     if not len(candidates):
         return PartDetections.empty(candidates.part, candidates.joint_count)
-    candidates = candidates.best_first()
     grouped, starts = _groups(candidates, settings)
     candidates = candidates.select(grouped)
     scores, seeds, members = _best_modes(candidates, starts, settings)
@@ -56,30 +55,28 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
 def _groups(candidates: Candidates, settings: IntegrationSettings) -> tuple[np.ndarray, np.ndarray]:
     """Candidates by group: the best one left and all left that overlap it.
 
-    Args:
-        candidates: best first.
-
     Returns:
         The candidates' indices (M,), group after group and best first in each, and where each group
         starts among them (G,).
     """
     overlaps_of = _overlaps(candidates, settings)
-    remaining = np.arange(len(candidates))
-    groups = []
-    while len(remaining):
-        overlapping = overlaps_of(remaining[0], remaining)
-        overlapping[0] = True
-        groups.append(remaining[overlapping])
-        remaining = remaining[~overlapping]
-    return np.concatenate(groups), np.cumsum([0, *(len(group) for group in groups[:-1])])
+    group = np.full(len(candidates), -1)
+    best_first = np.argsort(-candidates.scores, kind="stable")
+    number = 0
+    for best in best_first.tolist():
+        if group[best] >= 0:
+            continue
+        group[overlaps_of(best) & (group < 0)] = number
+        group[best] = number
+        number += 1
+    grouped = best_first[np.argsort(group[best_first], kind="stable")]
+    return grouped, np.cumsum([0, *np.bincount(group)[:-1]])
 
 
 def _overlaps(candidates: Candidates, settings: IntegrationSettings) -> OverlapsOf:
-    boxes = candidates.boxes
     if settings.overlaps_by_box:
-        return lambda one, others: (
-            box_iou(boxes[one], boxes[others], pixel_inclusive=True) > settings.th_iou
-        )
+        return _box_overlaps(candidates.boxes, settings.th_iou)
+    boxes = candidates.boxes
     joints = OVERLAP_JOINTS[settings.overlap_joints_name]
     joints = list(range(candidates.joint_count)) if joints is None else list(joints)
     poses = candidates.keypoints_2d
@@ -87,16 +84,31 @@ def _overlaps(candidates: Candidates, settings: IntegrationSettings) -> Overlaps
     if settings.left_right_swapped:
         variants.append(poses[:, list(candidates.skeleton.swap)][:, joints])
 
-    def near(one: int, others: np.ndarray) -> np.ndarray:
+    def near(one: int) -> np.ndarray:
         """By the mean 2D distance of the named joints, in units of twice the box's longer side."""
         pose = variants[0][one]
-        distances = [
-            np.linalg.norm(variant[others] - pose, axis=-1).mean(axis=-1) for variant in variants
-        ]
+        distances = [np.linalg.norm(variant - pose, axis=-1).mean(axis=-1) for variant in variants]
         size = (boxes[one, 2:] - boxes[one, :2]).max() + 1
         return np.minimum.reduce(distances) / (2 * size) < settings.th_iou
 
     return near
+
+
+def _box_overlaps(boxes: np.ndarray, threshold: float) -> OverlapsOf:
+    """By intersection over union above `threshold`; a box covers its last pixel, too."""
+    # A loop runs over this: what does not depend on the one box is computed beforehand, and
+    # columns spare NumPy the reduction over an axis of two.
+    x0, y0, x1, y1 = np.array(boxes.T, np.float64)
+    x1, y1 = x1 + 1, y1 + 1
+    area = (x1 - x0) * (y1 - y0)
+
+    def overlapping(one: int) -> np.ndarray:
+        width = np.minimum(x1, x1[one]) - np.maximum(x0, x0[one])
+        height = np.minimum(y1, y1[one]) - np.maximum(y0, y0[one])
+        common = np.maximum(width, 0) * np.maximum(height, 0)
+        return common > threshold * (area + area[one] - common)
+
+    return overlapping
 
 
 def _best_modes(
@@ -134,9 +146,12 @@ def _best_modes(
         rows = np.nonzero(has_seed[group])[0]
         if not len(rows):
             return scores, seeds, best_members
-        x, y, z = axes[:, rows] - axes[:, seed[group[rows]]]
-        near = np.sqrt(x * x + y * y + z * z).mean(axis=-1) < settings.th_pose3D
-        near |= rows == seed[group[rows]]
+        seed_of_row = seed[group[rows]]
+        offsets = axes.take(rows, axis=1)
+        offsets -= axes.take(seed_of_row, axis=1)
+        offsets *= offsets
+        near = np.sqrt(offsets[0] + offsets[1] + offsets[2]).mean(axis=-1) < settings.th_pose3D
+        near |= rows == seed_of_row
         members = np.zeros(count, bool)
         members[rows] = near
         free &= ~members
@@ -150,10 +165,13 @@ def _best_modes(
 def _means(
     candidates: Candidates, members: np.ndarray, starts: np.ndarray, settings: IntegrationSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score-weighted mean poses (G, J, 2) and (G, J, 3) of each group's `members` (M,) bool."""
-    weights = np.repeat(
-        np.where(members, candidates.scores, 0.0)[:, None], candidates.joint_count, axis=1
-    )
+    """Score-weighted mean poses (G, J, 2) and (G, J, 3) of each group's `members` (M,) bool.
+
+    Every group has a member.
+    """
+    starts = np.cumsum(members)[starts] - members[starts]
+    candidates = candidates.select(members)
+    weights = np.repeat(candidates.scores[:, None], candidates.joint_count, axis=1)
     if candidates.part == "body":
         upper_body = candidates.classes >= settings.K
         weights[upper_body, LOWER_BODY_JOINTS] *= UPPER_BODY_LEG_WEIGHT

@@ -41,7 +41,7 @@ def test_select_and_boxes():
 
 
 def test_pose_is_relative_to_its_root():
-    pose = detections().pose(1)
+    pose = detections().poses()[1]
     assert np.allclose(pose.keypoints_3d[0], 0)
     assert pose.trusted.all()
 

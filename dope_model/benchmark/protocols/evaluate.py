@@ -34,6 +34,7 @@ from dope_model.network.config import MODE_NAMES
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.runtime import ENGINES
+from dope_model.weights import SHIPPED
 
 PREFETCHED = 8
 """Pictures that are decoded ahead."""
@@ -128,9 +129,10 @@ class StreamFinder(CachedFinder):
         self._batch = batch
         self._many: Callable[[Sequence[np.ndarray]], list[Found]] | None = None
         self._load_batched = lambda: _batched(model, batch, **settings)
-        stem = Path(self.record["model"]).stem if "weights" in self.record else model
-        parent = Path(model).resolve().parent.name + "-" if "weights" in self.record else ""
-        self.label = "".join(c if c.isalnum() or c in "-_." else "-" for c in parent + stem)
+        is_file = model not in SHIPPED and "weights" in self.record
+        path = Path(model).resolve()
+        name = f"{path.parent.name}-{path.stem}" if is_file else model
+        self.label = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
     def find_all(self, pictures: Sequence[Picture]) -> Iterator[Found]:
         """What is found in each picture, in their order."""
