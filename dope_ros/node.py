@@ -7,7 +7,8 @@ of REP-155. Relative names are put into the namespace /dope by the launch file.
 A managed node: `configure` loads the model, `activate` listens to the images. It does both by
 itself at start unless its parameter `autostart` is false. The executor's thread only takes images
 in; a thread of the node's own works on the newest one, so that services, parameters and
-diagnostics answer while a slow model runs.
+diagnostics answer while a slow model runs. Another one decodes the next image meanwhile, where
+that takes long enough to be worth it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -102,6 +104,37 @@ class StartError(RuntimeError):
     """The node could not configure and activate itself; the text says why."""
 
 
+WORTH_DECODING_AHEAD = 0.05
+"""Share of the detector's time from which on the next image is decoded beside it. Below, it would
+only cost computing for images that a newer one replaces."""
+
+
+class _Incoming:
+    """An image on its way to the detector.
+
+    Attributes:
+        message: as it came.
+        times: of its stages so far.
+    """
+
+    def __init__(self, message: Frame) -> None:
+        self.message = message
+        self.times = StageTimes()
+        self._rgb: np.ndarray | None = None
+
+    def decoded(self) -> np.ndarray:
+        """The image (H, W, 3) uint8 RGB, decoded once.
+
+        Raises:
+            BadImageError: it cannot be decoded.
+        """
+        if self._rgb is None:
+            with self.times("decode"):
+                compressed = isinstance(self.message, CompressedImage)
+                self._rgb = (compressed_to_rgb if compressed else image_to_rgb)(self.message)
+        return self._rgb
+
+
 @dataclass(frozen=True)
 class _Places:
     """Where the people of an image stand.
@@ -140,7 +173,9 @@ class DopeNode(LifecycleNode):
         parameter_overrides: Sequence[Parameter] = (),
     ) -> None:
         # rclpy destroys also a node whose parameters are refused below.
-        self._worker: NewestWorker[Frame] | None = None
+        self._decoder: NewestWorker[Frame] | None = None
+        self._worker: NewestWorker[_Incoming] | None = None
+        self._decoding_share = 0.0  # of the newest image, relative to its detection
         self._listening: list[Subscription] = []
         self._humans: HumansPublisher | None = None
         self._infos: Recent[CameraInfo] = Recent()
@@ -303,6 +338,7 @@ class DopeNode(LifecycleNode):
         if settings.publish_rep155:
             self._humans = HumansPublisher(self)
         self._worker = NewestWorker(self._work, f"{self.get_name()} detector")
+        self._decoder = NewestWorker(self._take, f"{self.get_name()} decoder")
         wanted = [(CameraInfo, "camera_info", self._infos.add)]
         if settings.use_depth:
             wanted.append((Image, "depth", self._depths.add))
@@ -316,10 +352,11 @@ class DopeNode(LifecycleNode):
         """End what `_listen` began, and forget everybody."""
         while self._listening:
             self.destroy_subscription(self._listening.pop())
-        if self._worker is not None:
-            if self._worker.stop():
+        # First the one that feeds the other.
+        for worker in (self._decoder, self._worker):
+            if worker is not None and worker.stop():
                 self.statistics.skipped("deactivated")
-            self._worker = None
+        self._decoder = self._worker = None
         humans, self._humans = self._humans, None
         if humans is not None and self.context.ok():
             humans.close()
@@ -343,7 +380,7 @@ class DopeNode(LifecycleNode):
         resting = self._why_resting()
         if resting:
             self.statistics.skipped(resting)
-        elif self._worker.offer(message):
+        elif self._decoder.offer(message):
             self.statistics.skipped("newer image")
 
     def _why_resting(self) -> str:
@@ -361,17 +398,26 @@ class DopeNode(LifecycleNode):
             return ""
         return "nobody listens"
 
-    def _work(self, message: Frame) -> None:
+    def _take(self, message: Frame) -> None:
+        """Hand an image to the detector, decoded meanwhile if that gains enough."""
+        incoming = _Incoming(message)
+        if self._decoding_share > WORTH_DECODING_AHEAD:
+            # The detector's thread will meet the same error, and tell it.
+            with suppress(BadImageError):
+                incoming.decoded()
+        if self._worker.offer(incoming):
+            self.statistics.skipped("newer image")
+
+    def _work(self, incoming: _Incoming) -> None:
         """One image from beginning to end, in the node's own thread."""
-        settings, times = self.settings, StageTimes()
+        settings, message, times = self.settings, incoming.message, incoming.times
         try:
-            with times("decode"):
-                compressed = isinstance(message, CompressedImage)
-                rgb = compressed_to_rgb(message) if compressed else image_to_rgb(message)
+            rgb = incoming.decoded()
             # Already now, because a slow model outlasts what is kept of the depth images.
             depth = self._depth_message(message)
             with times("detect"):
                 people = self._detector(rgb)
+            self._decoding_share = times.times["decode"] / max(times.times["detect"], 1e-6)
             people = chosen_parts(people, settings)
             if self._tracker is not None:
                 with times("track"):
@@ -386,6 +432,7 @@ class DopeNode(LifecycleNode):
                     self.statistics.skipped("disabled")
                     return
                 latency = self._publish(rgb, people, places, message.header, times)
+            compressed = isinstance(message, CompressedImage)
             encoding = message.format if compressed else message.encoding
             self.statistics.answered(
                 time.monotonic(),

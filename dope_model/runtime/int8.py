@@ -26,6 +26,7 @@ from dope_model.postprocess.integration import integrate
 from dope_model.runtime.export import GraphCache, Variant, graphs_folder, is_whole, mark_as_whole
 from dope_model.runtime.graph_engine import CANDIDATES, GraphEngine, GraphRunner
 from dope_model.runtime.openvino_engine import OpenVinoEngine
+from dope_model.runtime.signal_stack import kept_signal_stack
 from dope_model.runtime.static_graph import PackedLayout
 
 log = logging.getLogger(__name__)
@@ -137,13 +138,14 @@ def quantise(
         return fit(read_rgb(path), height, width)
 
     log.info("calibrating with %d pictures", len(calibration))
-    quantised = nncf.quantize(
-        model,
-        nncf.Dataset(calibration, sample),
-        preset=nncf.QuantizationPreset.MIXED,  # activations of both signs: the residual sums
-        subset_size=len(calibration),
-        ignored_scope=nncf.IgnoredScope(names=float_operations(model), validate=False),
-    )
+    with kept_signal_stack():  # NNCF compiles the model with OpenVINO on its own
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(calibration, sample),
+            preset=nncf.QuantizationPreset.MIXED,  # activations of both signs: the residual sums
+            subset_size=len(calibration),
+            ignored_scope=nncf.IgnoredScope(names=float_operations(model), validate=False),
+        )
     layout = PackedLayout.for_images(checkpoint.config, mode, height, width, CANDIDATES)
     log.info("comparing on %d pictures", len(judged))
     loss = measure_loss(

@@ -13,6 +13,7 @@ from dope_model.runtime.graph_engine import (
     GraphRunner,
     PartCandidatesFinder,
 )
+from dope_model.runtime.signal_stack import kept_signal_stack
 
 # OpenVINO's own RoIAlign beats both of its replacements.
 VARIANT = Variant(pooling="op", winograd=True)
@@ -64,7 +65,8 @@ class OpenVinoEngine(GraphEngine):
             EngineError: OpenVINO cannot compile it.
         """
         try:
-            compiled = self.core.compile_model(model, "CPU", SETTINGS)
+            with kept_signal_stack():
+                compiled = self.core.compile_model(model, "CPU", SETTINGS)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile the graph: {error}") from error
         return lambda rgb: compiled(np.ascontiguousarray(rgb))[0]

@@ -10,6 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
+import dope_ros.node
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.demo_camera import AS_CAMERAS_DO
 
@@ -114,6 +115,39 @@ def test_only_the_newest_image_waits(graph, stand_in):
     assert detector.seen == [1, 11]
     skipped = node.statistics.summary(0.0).skipped
     assert skipped == {"newer image": received - 2}
+
+
+def test_the_next_image_is_decoded_while_the_detector_works(graph, stand_in, monkeypatch):
+    """Where decoding takes long beside detecting; else only what is worked on is decoded."""
+    node, detector = stand_in
+    decoded, decode = [], dope_ros.node.image_to_rgb
+
+    def remember(message: Image) -> np.ndarray:
+        rgb = decode(message)
+        decoded.append(int(rgb[0, 0, 0]))
+        return rgb
+
+    monkeypatch.setattr(dope_ros.node, "image_to_rgb", remember)
+    camera = graph.node.create_publisher(Image, "image", RELIABLE)
+    graph.listen(WholeBodyPoseArray, "poses")
+    detector.gate.clear()
+    assert graph.publish_until(camera, image_at(grey(1), 1), lambda: detector.seen)
+    node._decoding_share = 1.0
+    camera.publish(image_at(grey(2), 2))
+    assert graph.spin_until(lambda: 2 in decoded)
+    assert detector.seen == [1]
+    detector.gate.set()
+    assert graph.spin_until(lambda: 2 in detector.seen)
+    assert decoded.count(2) == 1
+
+    detector.gate.clear()
+    assert graph.publish_until(camera, image_at(grey(3), 3), lambda: 3 in detector.seen)
+    node._decoding_share = 0.0
+    camera.publish(image_at(grey(4), 4))
+    graph.spin_for(0.5)
+    assert 4 not in decoded
+    detector.gate.set()
+    assert graph.spin_until(lambda: 4 in detector.seen)
 
 
 def test_a_burst_at_five_times_the_sustainable_rate_makes_no_queue(graph, start):
