@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
+
+if TYPE_CHECKING:
+    from dope_model.runtime import Engine
 
 DEFAULT_MODEL = "experts"
 EXPERTS = "experts"
@@ -27,10 +31,12 @@ class WholeBodyDetector:
     Attributes:
         find_parts: image (H, W, 3) uint8 to detections by part.
         description: the model and what it runs on, in one line.
+        engine: what runs the network, if it is one.
     """
 
     find_parts: PartFinder
     description: str
+    engine: Engine | None = None
 
     @classmethod
     def load(
@@ -83,7 +89,13 @@ class WholeBodyDetector:
                 for part, candidates in run(rgb).items()
             }
 
-        return cls(find_parts, f"{model} ({run.description})")
+        return cls(find_parts, f"{model} ({run.description})", run)
+
+    @property
+    def prefetch(self) -> Callable[[np.ndarray], None] | None:
+        """Starts to bring an image to the model's device while another one is worked on; None where
+        nothing has to be brought. A call with the same array finds it there."""
+        return self.engine.prefetch if self.engine else None
 
     def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
         """The people in an RGB image (H, W, 3) uint8, best first.

@@ -399,12 +399,16 @@ class DopeNode(LifecycleNode):
         return "nobody listens"
 
     def _take(self, message: Frame) -> None:
-        """Hand an image to the detector, decoded meanwhile if that gains enough."""
+        """Hand an image to the detector, decoded meanwhile if that gains enough, and brought to
+        its device if that is a GPU."""
         incoming = _Incoming(message)
-        if self._decoding_share > WORTH_DECODING_AHEAD:
+        prefetch = self._detector.prefetch
+        if prefetch or self._decoding_share > WORTH_DECODING_AHEAD:
             # The detector's thread will meet the same error, and tell it.
-            with suppress(BadImageError):
-                incoming.decoded()
+            with suppress(Exception):
+                rgb = incoming.decoded()
+                if prefetch:
+                    prefetch(rgb)
         if self._worker.offer(incoming):
             self.statistics.skipped("newer image")
 

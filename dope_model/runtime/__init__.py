@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,6 +27,12 @@ class Engine(Protocol):
     @property
     def description(self) -> str:
         """The engine, its precision and its device, in one line."""
+        ...
+
+    @property
+    def prefetch(self) -> Callable[[np.ndarray], None] | None:
+        """Starts to bring an image to the engine's device, if that is another than the CPU; the
+        next call with the same array finds it there."""
         ...
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from dope_model.checkpoint import Checkpoint
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
 from dope_model.runtime.static_graph import PackedLayout
+
+if TYPE_CHECKING:
+    from dope_model.runtime import Engine
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ class GraphEngine(ABC):
     An image on which the graph's non-maximum suppression does not come to its end, which the graph
     says itself, is done again by the eager network.
     """
+
+    prefetch: Callable[[np.ndarray], None] | None = None
+    """See `Engine.prefetch`."""
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
         self.checkpoint, self.mode = checkpoint, mode
@@ -115,14 +122,19 @@ class GraphEngine(ABC):
 class WithFallback:
     """An engine that is replaced for good by another when it cannot make or run its graph."""
 
-    def __init__(self, engine: GraphEngine, make_other: Callable[[], PartCandidatesFinder]) -> None:
-        self._engine: PartCandidatesFinder = engine
-        self._make_other: Callable[[], PartCandidatesFinder] | None = make_other
+    def __init__(self, engine: GraphEngine, make_other: Callable[[], Engine]) -> None:
+        self._engine: Engine = engine
+        self._make_other: Callable[[], Engine] | None = make_other
 
     @property
     def description(self) -> str:
         """That of the engine in use."""
         return self._engine.description
+
+    @property
+    def prefetch(self) -> Callable[[np.ndarray], None] | None:
+        """That of the engine in use."""
+        return self._engine.prefetch
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""

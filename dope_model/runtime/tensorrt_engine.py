@@ -42,6 +42,7 @@ from dope_model.runtime.graph_engine import (
 )
 from dope_model.runtime.static_graph import PackedLayout
 from dope_model.runtime.torch_engine import EagerEngine, pick_device
+from dope_model.runtime.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +217,8 @@ class TensorRtEngine(GraphEngine):
         self.device = pick_device("cuda" if device == "auto" else device)
         if self.device.type != "cuda":
             raise ValueError(f"engine tensorrt needs an NVIDIA GPU, not device {device!r}")
+        self._uploads = Uploads(self.device)
+        self.prefetch = self._uploads.begin
         # The op is one that TensorRT does not know.
         self._variant = Variant(half=mode.half)
         self._graphs = GraphCache(checkpoint, mode)
@@ -276,7 +279,6 @@ class TensorRtEngine(GraphEngine):
         stream = torch.cuda.Stream(self.device)
         image = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         packed = torch.zeros(size, dtype=torch.float32, device=self.device)
-        host_image = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         host_packed = torch.empty(size, dtype=torch.float32, pin_memory=True)
         torch.cuda.synchronize(self.device)
         bound = (
@@ -286,12 +288,9 @@ class TensorRtEngine(GraphEngine):
         )
         if not bound:
             raise EngineError(f"TensorRT's engine has other inputs: {self._log.last_error}")
-        writable = host_image.numpy()
-
         def run(rgb: np.ndarray, _alive=engine) -> np.ndarray:
-            np.copyto(writable, rgb)
             with torch.cuda.device(self.device), torch.cuda.stream(stream):
-                image.copy_(host_image, non_blocking=True)
+                image.copy_(self._uploads.take(rgb))
                 if not context.execute_async_v3(stream.cuda_stream):
                     raise EngineError(f"TensorRT could not run: {self._log.last_error}")
                 host_packed.copy_(packed, non_blocking=True)

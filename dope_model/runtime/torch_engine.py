@@ -21,6 +21,7 @@ from dope_model.runtime.graph_engine import (
     PartCandidatesFinder,
 )
 from dope_model.runtime.static_graph import StaticDope, for_inference
+from dope_model.runtime.uploads import Uploads
 
 # Runs before a CUDA graph is captured: libraries choose their kernels and take their memory.
 WARM_UP_RUNS = 3
@@ -59,6 +60,9 @@ class EagerEngine:
         plain: as it was trained, with its batch norms and in NCHW; else with batch norms folded
             and in channels_last, which gives the same results sooner.
     """
+
+    prefetch = None
+    """See `Engine.prefetch`: not worth it where every kernel is launched by itself."""
 
     def __init__(
         self, checkpoint: Checkpoint, mode: Mode, device: str = "auto", plain: bool = False
@@ -105,6 +109,9 @@ class StaticEngine(GraphEngine):
         self.compiled = compiled
         network = for_inference(checkpoint.build(mode), self.half)
         self._network = network.to(self.device, memory_format=torch.channels_last)
+        if self._on_gpu:
+            self._uploads = Uploads(self.device)
+            self.prefetch = self._uploads.begin
 
     @property
     def description(self) -> str:
@@ -126,7 +133,7 @@ class StaticEngine(GraphEngine):
         if self.compiled:
             graph = torch.compile(graph, mode="max-autotune-no-cudagraphs", dynamic=False)
         if self._on_gpu:
-            return capture(graph, (height, width, 3), self.device)
+            return capture(graph, (height, width, 3), self.device, self._uploads)
 
         def run(rgb: np.ndarray) -> np.ndarray:
             return graph(torch.from_numpy(np.ascontiguousarray(rgb))).numpy()
@@ -137,7 +144,9 @@ class StaticEngine(GraphEngine):
         return EagerEngine(self.checkpoint, self.mode, str(self.device))
 
 
-def capture(graph: nn.Module, shape: tuple[int, ...], device: torch.device) -> GraphRunner:
+def capture(
+    graph: nn.Module, shape: tuple[int, ...], device: torch.device, uploads: Uploads
+) -> GraphRunner:
     """A module from a uint8 tensor of that shape to one tensor as a CUDA graph.
 
     Raises:
@@ -156,18 +165,14 @@ def capture(graph: nn.Module, shape: tuple[int, ...], device: torch.device) -> G
                 cuda_graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(cuda_graph, stream=stream, capture_error_mode="thread_local"):
                     packed = graph(image)
-            host_image = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
             host_packed = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
     except RuntimeError as error:
         raise EngineError(
             f"no CUDA graph could be captured: {str(error).splitlines()[0]}"
         ) from error
-    writable = host_image.numpy()
-
     def run(rgb: np.ndarray) -> np.ndarray:
-        np.copyto(writable, rgb)
         with torch.inference_mode(), torch.cuda.device(device), torch.cuda.stream(stream):
-            image.copy_(host_image, non_blocking=True)
+            image.copy_(uploads.take(rgb))
             cuda_graph.replay()
             host_packed.copy_(packed, non_blocking=True)
         stream.synchronize()

@@ -25,6 +25,7 @@ from dope_model.runtime.graph_engine import (  # noqa: E402
 )
 from dope_model.runtime.static_graph import PackedLayout  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine, StaticEngine, capture  # noqa: E402
+from dope_model.runtime.uploads import Uploads  # noqa: E402
 
 HEIGHT, WIDTH = 96, 128
 
@@ -278,6 +279,41 @@ def test_a_cuda_graph_in_half_precision_is_close_to_float32(checkpoint):
     assert_close_candidates(eager(checkpoint, rgb), engine(rgb))
 
 
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    ),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_image_that_was_begun_is_taken_once_and_any_other_is_brought(device):
+    uploads = Uploads(torch.device(device))
+    sent, send = [], uploads._send
+    uploads._send = lambda rgb: sent.append(rgb) or send(rgb)
+    first, second, third = (picture(6, 8 + n) for n in range(3))
+    uploads.begin(first)
+    uploads.begin(second)  # newer: the first one waits no longer
+    for rgb in (third, second, second, first):
+        taken = uploads.take(rgb)
+        assert taken.device.type == device
+        np.testing.assert_array_equal(taken.cpu().numpy(), rgb)
+    assert [id(rgb) for rgb in sent] == [id(x) for x in (first, second, third, second, first)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_prefetched_images_give_the_same_results():
+    checkpoint = small_checkpoint()
+    engine = StaticEngine(checkpoint, checkpoint.mode, "cuda")
+    images = [picture(HEIGHT, WIDTH), picture(HEIGHT, WIDTH)[::-1].copy()]
+    expected = [engine(rgb) for rgb in images]
+    for rgb, wanted in zip(images, expected, strict=True):
+        engine.prefetch(rgb)
+        assert_close_candidates(wanted, engine(rgb))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_what_no_cuda_graph_can_hold_is_reported():
     class Synchronising(torch.nn.Module):
@@ -285,7 +321,7 @@ def test_what_no_cuda_graph_can_hold_is_reported():
             return image.float().reshape(-1)[: int(image.sum()) + 1]
 
     with pytest.raises(EngineError, match="no CUDA graph could be captured"):
-        capture(Synchronising(), (8, 8, 3), torch.device("cuda"))
+        capture(Synchronising(), (8, 8, 3), torch.device("cuda"), Uploads(torch.device("cuda")))
     assert torch.ones(3, device="cuda").sum() == 3
 
 

@@ -27,6 +27,7 @@ class LightDetector:
     """
 
     description = "light detector"
+    prefetch = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seen: list[int] = []
