@@ -109,7 +109,9 @@ class Window:
         self._forget(now)
         if self._since is None or now <= self._since:
             return 0.0
-        return len(self._values) / min(WINDOW, now - self._since)
+        if now - self._since < WINDOW:
+            return (len(self._values) - 1) / (now - self._since)  # from the first one on
+        return len(self._values) / WINDOW
 
     def _forget(self, now: float) -> None:
         while self._values and self._values[0][0] < now - WINDOW:

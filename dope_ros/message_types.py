@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from functools import cache, lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,6 +66,9 @@ def install_stand_ins() -> list[str]:
         messages = _Messages(f"{package}.msg")
         parent = ModuleType(package)
         parent.msg = messages
+        # Without, `find_spec` would fail where somebody asks for the package.
+        for module in (parent, messages):
+            module.__spec__ = ModuleSpec(module.__name__, None)
         sys.modules[package], sys.modules[messages.__name__] = parent, messages
     return missing
 
