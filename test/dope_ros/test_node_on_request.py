@@ -96,7 +96,7 @@ except KeyboardInterrupt:
 
 
 def _can_be_imported(package: str) -> bool:
-    """By another process, which has none of the stand-ins that `dope_ros.bag` may have left here."""
+    """By another process, without the stand-ins that `dope_ros.bag` may have left here."""
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
 
