@@ -110,7 +110,8 @@ class Window:
         if self._since is None or now <= self._since:
             return 0.0
         if now - self._since < WINDOW:
-            return (len(self._values) - 1) / (now - self._since)  # from the first one on
+            intervals = max(1, len(self._values) - 1)  # the first value is where they begin
+            return intervals / (now - self._since) if self._values else 0.0
         return len(self._values) / WINDOW
 
     def _forget(self, now: float) -> None:

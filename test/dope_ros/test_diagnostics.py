@@ -233,6 +233,8 @@ def test_diagnostics_of_a_running_node(graph, start):
         return graph.spin_until(publish)
 
     assert publish_until(lambda: value(newest["detector"], "annotate (ms)")), process.output()
+    # So many that the time of a single one does not change the rate.
+    assert publish_until(lambda: int(value(newest["detector"], "answered")) > 60)
     camera, detector = newest["camera"], newest["detector"]
     assert (camera.level, detector.level) == (OK, OK), (camera.message, detector.message)
     always = [key for key in CAMERA_KEYS if not key.endswith("REASON")]
@@ -249,7 +251,7 @@ def test_diagnostics_of_a_running_node(graph, start):
     assert value(detector, "markers (ms)") == ""
     assert float(value(detector, "latency p50 (ms)")) >= 50
     assert float(value(detector, "latency p50 (ms)")) <= float(value(detector, "latency p95 (ms)"))
-    assert 0 < float(value(detector, "output rate (Hz)")) <= 20
+    assert 0 < float(value(detector, "output rate (Hz)")) <= 21
     assert float(value(camera, "input rate (Hz)")) >= float(value(detector, "output rate (Hz)"))
 
     # Every image was answered or counted, but for one at work and one that waits.

@@ -242,6 +242,8 @@ def test_neither_is_published_unless_it_is_asked_for(graph, start, listen):
         infos.publish(camera_info())
         camera.publish(image_at(grey(9), 5))
         graph.spin_for(0.1)
+    named = ("dope_node", namespace)
+    assert graph.spin_until(lambda: named in graph.node.get_node_names_and_namespaces())
     published = dict(graph.node.get_publisher_names_and_types_by_node("dope_node", namespace))
     assert not [name for name in published if name.startswith(("/humans", "/tf"))]
     assert not listener.heard("frame") and not listener.heard("ids")
