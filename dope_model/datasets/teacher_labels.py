@@ -110,14 +110,17 @@ def label_pictures(
 
 
 def merge_pieces(out: Path, known: LabelSet | None = None) -> Path:
-    """The labels file of `known` and all pieces that are done; returns its path."""
-    samples = [] if known is None else list(known)
+    """The labels file of `known` and all pieces that are done, each picture once; returns its path.
+
+    Pieces may be known already: those from which the known labels were made.
+    """
+    samples = {} if known is None else {sample.file: sample for sample in known}
     about = json.loads((out / "about.json").read_text())
     for path in sorted((out / "pieces").glob("*.npz")):
-        samples += LabelSet.load(path).samples
-    samples.sort(key=lambda sample: sample.file)
+        for sample in LabelSet.load(path):
+            samples.setdefault(sample.file, sample)
     target = out / LABELS_FILE
-    LabelSet(samples, about).save(target, compact=True)
+    LabelSet([samples[file] for file in sorted(samples)], about).save(target, compact=True)
     return target
 
 

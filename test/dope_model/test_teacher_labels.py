@@ -90,6 +90,9 @@ def test_what_is_known_is_not_labelled_again(pictures, tmp_path, monkeypatch):
     path = teacher_labels.label_pictures(pictures, names, tmp_path / "b", known=known)
     assert sorted(map(int, log.read_text().split())) == list(range(60))
     assert [s.file for s in LabelSet.load(path)] == names
+    # The folder in which the known labels were made holds them in pieces, too.
+    path = teacher_labels.label_pictures(pictures, names, tmp_path / "a", known=known)
+    assert [s.file for s in LabelSet.load(path)] == names
     known.about["experts"] = "other"
     with pytest.raises(ValueError, match="not of the 'thorough' experts"):
         teacher_labels.label_pictures(pictures, names, tmp_path / "c", known=known)
