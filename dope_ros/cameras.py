@@ -15,6 +15,7 @@ import numpy as np
 from dope_model.depth import DepthImage
 from dope_model.lens import COEFFICIENT_COUNTS, LensCamera
 from dope_model.placement import Camera, Intrinsics
+from dope_ros.bad_message import BadMessageError
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, Image
@@ -29,23 +30,11 @@ _DEPTH_ENCODINGS = {
 _MODEL_NAMES = {"": "plumb_bob", "fisheye": "equidistant"}
 
 
-class _BadMessageError(ValueError):
-    """What is wrong, in full.
-
-    Attributes:
-        kind: the same in a word or two, alike for all messages with that trouble.
-    """
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
-class BadCameraInfoError(_BadMessageError):
+class BadCameraInfoError(BadMessageError):
     """A camera_info message that says nothing usable about an image; the text says why."""
 
 
-class BadDepthError(_BadMessageError):
+class BadDepthError(BadMessageError):
     """A depth image that cannot be used; the text says why."""
 
 

@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from dope_model.poses import PART_SLOTS, PartPose, WholeBody
 from dope_msgs.msg import PartPose as PartPoseMessage
 from dope_msgs.msg import WholeBodyPose, WholeBodyPoseArray
+from dope_ros.bad_message import BadMessageError
 
 _BAYER = tuple(f"bayer_{pattern}" for pattern in ("rggb", "bggr", "gbrg", "grbg"))
 
@@ -45,16 +46,8 @@ _COMPRESSED = {"JPEG": (b"\xff\xd8", b"\xff\xd9"), "PNG": (b"\x89PNG", b"IEND")}
 _AFTER_THE_END = 4096  # some cameras pad
 
 
-class BadImageError(ValueError):
-    """An image message that cannot be read; the text says why.
-
-    Attributes:
-        kind: the same in a word or two, alike for all images with that trouble.
-    """
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
+class BadImageError(BadMessageError):
+    """An image message that cannot be read; the text says why."""
 
 
 def _color_converter() -> tuple[str, Callable[[Image, str], np.ndarray]]:

@@ -13,7 +13,6 @@ release holds the same one with a header of its own that says CC0:
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from dataclasses import dataclass, field
@@ -21,7 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dope_model.rendering.assets import MissingAssetError, Wardrobe, assets_folder, manifest
+from dope_model.rendering.assets import (
+    MissingAssetError,
+    Wardrobe,
+    assets_folder,
+    load_garment,
+    manifest,
+)
 
 
 @dataclass
@@ -104,13 +109,11 @@ def doubts(release: Release, folder: Path) -> list[str]:
 def _other_garment(release: Release, uuid: str, path: Path) -> str:
     if uuid not in release.garments:
         return f"no file with a CC0 header has its uuid {uuid}"
-    content = json.loads(path.read_text())
-    anchors = np.array(content["ref_vIdxs"], int)
-    if anchors.ndim == 1:
-        anchors = np.repeat(anchors[:, None], 3, axis=1)
+    garment = load_garment(path)
     theirs, numbers = bindings(release.garments[uuid])
-    mine = np.concatenate([content["weights"], content["offsets"]], axis=1)
-    if theirs.shape != anchors.shape or ((theirs != anchors) & (numbers[:, :3] != 0)).any():
+    mine = np.concatenate([garment.shares, garment.offsets], axis=1)
+    anchors, counted = garment.anchors, numbers[:, :3] != 0
+    if theirs.shape != anchors.shape or ((theirs != anchors) & counted).any():
         return f"it hangs on other vertices than {release.garments[uuid].name}"
     if np.abs(mine - numbers).max() > 1e-4:
         return f"its shares or offsets differ from {release.garments[uuid].name}"

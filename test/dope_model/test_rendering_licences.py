@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytest.importorskip("scipy")
+
 from dope_model.rendering import licences
 
 LINE = "This asset was explicitly released as CC0"
@@ -32,7 +34,8 @@ def shop(tmp_path, monkeypatch):
     (release / "old.mhmat").write_text("# AGPL\ndiffuseTexture old.png\n")
     hat = {
         "ref_vIdxs": [[1, 2, 3], [7, 0, 1]], "weights": [[0.5, 0.25, 0.25], [1, 0, 0]],
-        "offsets": [[0.1, 0.2, 0.3], [0, 0, 0]],
+        "offsets": [[0.1, 0.2, 0.3], [0, 0, 0]], "faces": [0, 0, 1, 1], "uvs": [[0, 0]],
+        "metadata": {},
     }  # fmt: skip
     assets = [
         {
