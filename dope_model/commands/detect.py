@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dope_model.benchmark.report import picture_sheet, write_picture
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
-from dope_model.drawing import side_by_side
+from dope_model.drawing import draw_people, side_by_side
 from dope_model.network.config import MODE_NAMES
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
 from dope_model.poses import PART_SLOTS, WholeBody
@@ -32,17 +32,28 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument("--engine", default="auto", choices=list(ENGINES))
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
+    parser.add_argument(
+        "--random", type=int, metavar="N", help="of all the pictures so many, drawn at random"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of that draw")
+    parser.add_argument(
+        "--sheet", action="store_true", help="also all of them on one picture, sheet.png"
+    )
     parser.set_defaults(run=run_detect)
 
 
 def run_detect(options: argparse.Namespace) -> int:
     """Detect people in all pictures; 1 if any picture could not be read."""
     pictures = list(find_pictures(options.images))
+    if options.random is not None and options.random < len(pictures):
+        drawn = np.random.default_rng(options.seed).choice(len(pictures), options.random, False)
+        pictures = [pictures[i] for i in sorted(drawn)]
     detector = WholeBodyDetector.load(options.model, options.device, options.mode, options.engine)
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(pictures)} pictures, {detector.description}")
     found = dict.fromkeys(("people", *PART_SLOTS), 0)
     bad: list[str] = []
+    drawings: list[np.ndarray] = []
     with (options.out / "poses.jsonl").open("w") as lines:
         for path in tqdm(pictures, unit="picture"):
             try:
@@ -58,7 +69,11 @@ def run_detect(options: argparse.Namespace) -> int:
                     found[slot] += 1
             if not options.no_pictures:
                 target = options.out / f"{path.stem}_{path.suffix[1:]}_poses.png"
-                cv2.imwrite(str(target), side_by_side(rgb, people)[..., ::-1])
+                write_picture(target, side_by_side(rgb, people))
+            if options.sheet:
+                drawings.append(draw_people(rgb, people))
+    if drawings:
+        write_picture(options.out / "sheet.png", picture_sheet(drawings, columns=6))
     print(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in found.items()))
     for problem in bad:
         print(f"skipped: {problem}", file=sys.stderr)

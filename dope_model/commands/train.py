@@ -23,7 +23,9 @@ def add_train(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
-        "--backbone", default="mobilenet_v2", help="mobilenet_v2, resnet50_original or resnet50"
+        "--backbone",
+        default="mobilenet_v2",
+        help="mobilenet_v2, mobilenet_v2_keypoints, resnet50_original or resnet50",
     )
     parser.add_argument("--backbone-weights", type=Path, help="from the command `backbone`")
     parser.add_argument(

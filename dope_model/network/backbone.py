@@ -10,6 +10,9 @@ from torch import nn
 from torchvision.models import mobilenet_v2, resnet50
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from dope_model.network.pyramid import KeypointPyramid
+from dope_model.network.roi_vectors import AllPlaces, MeanOverPlaces, PlacesAndPoints
+
 # Of every backbone's feature map: the anchors and the export count on it.
 STRIDE = 16
 
@@ -19,14 +22,20 @@ class Backbone:
     """A network cut in two where the proposals come in.
 
     Attributes:
-        features: image (B, 3, H, W) to feature map (B, channels, H / 16, W / 16).
-        roi_features: pooled RoIs (R, channels, 7, 7) to (R, roi_channels, 4, 4).
+        features: image (B, 3, H, W) to feature map (B, channels, H / 16, W / 16). With
+            `fine_channels` there are more channels in it: maps of stride 4 with their 4 x 4 places
+            folded into channels (pixel unshuffle), so that one tensor holds everything.
+        roi_features: pooled RoIs (R, channels, 7, 7) to smaller maps.
+        roi_vector: those maps, and the fine ones of the RoIs (R, fine_channels, 28, 28) or None, to
+            vectors (R, roi_channels) for the branches.
     """
 
     features: nn.Module
     roi_features: nn.Module
+    roi_vector: nn.Module
     channels: int
     roi_channels: int
+    fine_channels: int = 0
 
 
 def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
@@ -42,22 +51,49 @@ def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
     return Backbone(
         features=nn.Sequential(OrderedDict((name, getattr(net, name)) for name in before)),
         roi_features=nn.Sequential(OrderedDict(layer4=net.layer4)),
+        roi_vector=MeanOverPlaces(),
         channels=1024,
         roi_channels=2048,
     )
 
 
 def _mobilenet_v2(batch_norm_eps: float) -> Backbone:
-    """MobileNetV2, cut where its map is halved for the last time: for machines without a GPU."""
+    """MobileNetV2 without its last two blocks: for machines without a GPU."""
     net = mobilenet_v2(norm_layer=partial(FrozenBatchNorm2d, eps=batch_norm_eps)).features
-    return Backbone(features=net[:14], roi_features=net[14:], channels=96, roi_channels=1280)
+    return Backbone(
+        features=net[:14],
+        roi_features=net[14:16],
+        roi_vector=AllPlaces(160 * 4 * 4, 1024),
+        channels=96,
+        roi_channels=1024,
+    )
+
+
+def _mobilenet_v2_keypoints(batch_norm_eps: float) -> Backbone:
+    """A wider MobileNetV2 with a feature pyramid and maps of keypoints, as MoveNet MultiPose has.
+
+    It starts from MoveNet's weights, which know people and where their joints are.
+    """
+    pyramid = KeypointPyramid(batch_norm_eps)
+    vector = PlacesAndPoints(64 * 7 * 7, pyramid.maps, 768)
+    return Backbone(
+        features=pyramid,
+        roi_features=nn.Sequential(nn.Conv2d(pyramid.channels, 64, 1), nn.ReLU()),
+        roi_vector=vector,
+        channels=pyramid.channels,
+        roi_channels=vector.channels,
+        fine_channels=pyramid.maps,
+    )
 
 
 _BUILDERS = {
     "resnet50": _resnet50,
     "resnet50_original": partial(_resnet50, stride_in_first=True),
     "mobilenet_v2": _mobilenet_v2,
+    "mobilenet_v2_keypoints": _mobilenet_v2_keypoints,
 }
+
+BACKBONES = tuple(_BUILDERS)
 
 
 def build_backbone(name: str, batch_norm_eps: float) -> Backbone:
@@ -69,3 +105,21 @@ def build_backbone(name: str, batch_norm_eps: float) -> Backbone:
     if name not in _BUILDERS:
         raise ValueError(f"unknown backbone {name!r}; known: {', '.join(_BUILDERS)}")
     return _BUILDERS[name](batch_norm_eps)
+
+
+def stages_of(features: nn.Module) -> list[nn.Module]:
+    """The stages of a backbone's `features`, first to last, as `frozen_stages` counts them.
+
+    A pyramid's are its 18 blocks, then its top, lateral and smoothing layers and the first layer of
+    its maps, 22 in all.
+    """
+    if isinstance(features, KeypointPyramid):
+        further = [features.top, features.lateral, features.smooth, features.keypoints[0]]
+        return [*features.blocks, *further]
+    return list(features.children())
+
+
+def pretrained_parameters(features: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a backbone's `features` that weights to start from are known of."""
+    fresh = set(features.joined.parameters()) if isinstance(features, KeypointPyramid) else set()
+    return [p for p in features.parameters() if p not in fresh]

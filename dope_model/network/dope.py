@@ -14,11 +14,14 @@ from dope_model.network.backbone import STRIDE, build_backbone
 from dope_model.network.config import MODES, Mode, NetworkConfig
 from dope_model.network.heads import PartBranches, PartOutput, poses_from_deltas
 from dope_model.network.proposals import build_proposal_network
+from dope_model.network.pyramid import FINE_STRIDE, unfold_maps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ROI_SIZE = 7
 ROI_SAMPLING = 2
+FINE_SIZE = 28
+FINE_SAMPLING = 1
 PAD_TO = 32
 
 
@@ -69,6 +72,8 @@ class DopeNetwork(nn.Module):
         self.backbone = backbone.features
         self.rpn = build_proposal_network(config, backbone.channels, mode.proposals)
         self.roi_features = backbone.roi_features
+        self.roi_vector = backbone.roi_vector
+        self.channels = backbone.channels
         self.branches = nn.ModuleDict(
             {name: PartBranches(backbone.roi_channels, part) for name, part in config.parts.items()}
         )
@@ -92,7 +97,10 @@ class DopeNetwork(nn.Module):
         return F.pad(normalised, (0, right, 0, bottom)).to(self.dtype), shape
 
     def features(self, images: Tensor) -> Tensor:
-        """Network input (B, 3, H, W) to feature map (B, channels, H / 16, W / 16)."""
+        """Network input (B, 3, H, W) to feature map (B, channels, H / 16, W / 16).
+
+        The map may end with folded finer ones, see `backbone.Backbone`.
+        """
         return self.backbone(images)
 
     def propose(
@@ -103,12 +111,25 @@ class DopeNetwork(nn.Module):
 
     def classify(self, features: Tensor, boxes: list[Tensor]) -> dict[str, PartOutput]:
         """Outputs of all branches for the boxes of all images, one after the other."""
-        # Pooling in float32: FP16 sampling points would be off by up to a quarter of a cell.
-        pooled = roi_align(
-            features.float(), boxes, ROI_SIZE, 1 / STRIDE, ROI_SAMPLING, aligned=False
+        vectors = self.roi_vectors(self.pool(features, boxes))
+        return {name: branches(vectors) for name, branches in self.branches.items()}
+
+    def pool(self, features: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """RoIs in float32: (R, channels, 7, 7), and (R, maps, 28, 28) where there are fine maps."""
+        # FP16 sampling points would be off by up to a quarter of a cell.
+        coarse, fine = unfold_maps(features.float(), self.channels)
+        pooled = roi_align(coarse, boxes, ROI_SIZE, 1 / STRIDE, ROI_SAMPLING, aligned=False)
+        if fine is None:
+            return pooled, None
+        # Aligned: a cell's value is that of its middle.
+        return pooled, roi_align(
+            fine, boxes, FINE_SIZE, 1 / FINE_STRIDE, FINE_SAMPLING, aligned=True
         )
-        pooled = self.roi_features(pooled.to(features.dtype)).mean(dim=(2, 3))
-        return {name: branches(pooled) for name, branches in self.branches.items()}
+
+    def roi_vectors(self, pooled: tuple[Tensor, Tensor | None]) -> Tensor:
+        """What `pool` gives to vectors (R, RoI channels) for the branches."""
+        maps, fine = pooled
+        return self.roi_vector(self.roi_features(maps.to(self.dtype)), fine)
 
     @torch.inference_mode()
     def forward(self, image: Tensor, min_scores: dict[str, float]) -> dict[str, PartCandidates]:

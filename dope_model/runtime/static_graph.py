@@ -17,17 +17,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import roi_align
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from dope_model.network.backbone import STRIDE
 from dope_model.network.config import Mode, NetworkConfig
-from dope_model.network.dope import PAD_TO, ROI_SAMPLING, ROI_SIZE, DopeNetwork, resized_shape
+from dope_model.network.dope import (
+    FINE_SAMPLING,
+    FINE_SIZE,
+    PAD_TO,
+    ROI_SAMPLING,
+    ROI_SIZE,
+    DopeNetwork,
+    resized_shape,
+)
 from dope_model.network.heads import poses_from_deltas
+from dope_model.network.pyramid import FINE_STRIDE, unfold_maps
 from dope_model.postprocess.candidates import Candidates
 
 # To be raised with every change of the graph's maths: graphs kept from before are made anew.
-REVISION = 2
+REVISION = 3
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
 # another. Network boxes have chains of about 8; the output says if it was not enough.
 NMS_ROUNDS = 24
@@ -173,7 +181,7 @@ class StaticDope(nn.Module):
             ),
             (
                 "roi features",
-                lambda pooled, *rest: (self.roi_vectors(pooled), *rest),
+                lambda pooled, *rest: (self.network.roi_vectors(pooled), *rest),
             ),
             ("candidates", lambda *values: (self.pack(*values),)),
         ]
@@ -204,18 +212,18 @@ class StaticDope(nn.Module):
         real = (key > count).to(boxes.dtype)
         return boxes[chosen] * real[:, None], real, converged
 
-    def pool(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """RoIAlign in float32: (K, channels, 7, 7)."""
-        scale = 1 / STRIDE
-        features = features.float()
+    def pool(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `DopeNetwork.pool`, for boxes (K, 4)."""
         if self.pooling == "op":
-            return roi_align(features, [boxes], ROI_SIZE, scale, ROI_SAMPLING, aligned=False)
+            return self.network.pool(features, [boxes])
+        coarse, fine = unfold_maps(features.float(), self.network.channels)
         pool = pool_by_matrices if self.pooling == "matrix" else pool_by_grid
-        return pool(features, boxes * scale)
-
-    def roi_vectors(self, pooled: Tensor) -> Tensor:
-        """Pooled RoIs (K, channels, 7, 7) to vectors (K, RoI channels)."""
-        return self.network.roi_features(pooled.to(self.network.dtype)).mean(dim=(2, 3))
+        pooled = pool(coarse, boxes / STRIDE)
+        if fine is None:
+            return pooled, None
+        return pooled, pool_by_grid(
+            fine, boxes / FINE_STRIDE, FINE_SIZE, FINE_SAMPLING, aligned=True
+        )
 
     def pack(self, vectors: Tensor, boxes: Tensor, real: Tensor, converged: Tensor) -> Tensor:
         """The best candidates of every part, as `PackedLayout` says."""
@@ -250,7 +258,9 @@ def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
     """
     network = fold_batch_norms(copy.deepcopy(network).eval())
     if half:
-        for module in (network.backbone, network.rpn.head, network.roi_features):
+        for module in (
+            network.backbone, network.rpn.head, network.roi_features, network.roi_vector,
+        ):  # fmt: skip
             module.half()
         for branches in network.branches.values():
             branches.cls_score.half()
@@ -312,10 +322,15 @@ def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple
     return keep[:, 0], converged
 
 
-def _sampling_points(low: Tensor, high: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Where RoIAlign samples along one axis: (K, 14) in cells, and 0 for those outside the map."""
-    length = (high - low).clamp(min=1.0)
-    steps = ROI_SIZE * ROI_SAMPLING
+def _sampling_points(
+    low: Tensor, high: Tensor, size: int, steps: int, aligned: bool
+) -> tuple[Tensor, Tensor]:
+    """Where RoIAlign samples along one axis: (K, steps) in cells, and 0 for those outside."""
+    length = high - low
+    if aligned:
+        low = low - 0.5
+    else:
+        length = length.clamp(min=1.0)
     t = (torch.arange(steps, device=low.device, dtype=low.dtype) + 0.5) / steps
     points = low[:, None] + t[None] * length[:, None]
     inside = ((points >= -1) & (points <= size)).to(low.dtype)
@@ -333,7 +348,7 @@ def pool_by_matrices(features: Tensor, boxes: Tensor) -> Tensor:
     channels, height, width = features.shape[1:]
 
     def weights(low: Tensor, high: Tensor, size: int) -> Tensor:
-        points, inside = _sampling_points(low, high, size)
+        points, inside = _sampling_points(low, high, size, ROI_SIZE * ROI_SAMPLING, False)
         cells = torch.arange(size, device=points.device, dtype=points.dtype)
         hat = (1 - (points[..., None] - cells).abs()).clamp(min=0) * inside[..., None]
         return hat.reshape(-1, ROI_SIZE, ROI_SAMPLING, size).mean(dim=2)
@@ -348,12 +363,22 @@ def pool_by_matrices(features: Tensor, boxes: Tensor) -> Tensor:
     return pooled.permute(0, 3, 2, 1)
 
 
-def pool_by_grid(features: Tensor, boxes: Tensor) -> Tensor:
-    """The same as `pool_by_matrices` by grid sampling: less memory for many RoIs."""
+def pool_by_grid(
+    features: Tensor,
+    boxes: Tensor,
+    bins: int = ROI_SIZE,
+    sampling: int = ROI_SAMPLING,
+    aligned: bool = False,
+) -> Tensor:
+    """RoIAlign of (1, C, H, W) for boxes (K, 4) in cells by grid sampling: (K, C, bins, bins).
+
+    It takes less memory for many RoIs than `pool_by_matrices`.
+    """
     channels, height, width = features.shape[1:]
-    x, x_inside = _sampling_points(boxes[:, 0], boxes[:, 2], width)
-    y, y_inside = _sampling_points(boxes[:, 1], boxes[:, 3], height)
-    count, steps = x.shape
+    steps = bins * sampling
+    x, x_inside = _sampling_points(boxes[:, 0], boxes[:, 2], width, steps, aligned)
+    y, y_inside = _sampling_points(boxes[:, 1], boxes[:, 3], height, steps, aligned)
+    count = boxes.shape[0]
     x, y = x * (2.0 / (width - 1)) - 1, y * (2.0 / (height - 1)) - 1
     shape = (count, steps, steps)
     grid = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], dim=-1)
@@ -362,5 +387,6 @@ def pool_by_grid(features: Tensor, boxes: Tensor) -> Tensor:
         padding_mode="border", align_corners=True,
     )  # fmt: skip
     inside = (y_inside[:, :, None] * x_inside[:, None]).reshape(1, 1, count * steps, steps)
-    pooled = F.avg_pool2d(sampled * inside, ROI_SAMPLING)
-    return pooled.reshape(channels, count, ROI_SIZE, ROI_SIZE).permute(1, 0, 2, 3)
+    sampled = sampled * inside
+    pooled = F.avg_pool2d(sampled, sampling) if sampling > 1 else sampled
+    return pooled.reshape(channels, count, bins, bins).permute(1, 0, 2, 3)

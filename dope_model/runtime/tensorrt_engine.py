@@ -288,6 +288,7 @@ class TensorRtEngine(GraphEngine):
         )
         if not bound:
             raise EngineError(f"TensorRT's engine has other inputs: {self._log.last_error}")
+
         def run(rgb: np.ndarray, _alive=engine) -> np.ndarray:
             with torch.cuda.device(self.device), torch.cuda.stream(stream):
                 image.copy_(self._uploads.take(rgb))

@@ -170,6 +170,7 @@ def capture(
         raise EngineError(
             f"no CUDA graph could be captured: {str(error).splitlines()[0]}"
         ) from error
+
     def run(rgb: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), torch.cuda.device(device), torch.cuda.stream(stream):
             image.copy_(uploads.take(rgb))

@@ -23,12 +23,15 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dope_model.network.backbone import pretrained_parameters, stages_of
 from dope_model.network.config import Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import DopeNetwork
+from dope_model.network.pyramid import unfold_maps
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
 from dope_model.training.folding import fold_frozen_norms
+from dope_model.training.movenet import start_at_keypoints
 from dope_model.training.step import LossSettings, training_losses
 
 STATE_FILE = "state.pt"
@@ -46,9 +49,11 @@ class TrainingSettings:
             poses in far fewer steps and so suits a short training; its learning rate: 0.0004.
         learning_rate: divided by 10 after each share of the epochs in `drops` (section 3.3: 0.02,
             after 30 and 45 of 50 epochs).
+        backbone_rate: share of the learning rate for the backbone's pretrained layers.
         warm_up_steps: steps in which the rate rises from a hundredth.
         width, height: of the canvas, px.
-        frozen_stages: leading stages of the backbone that keep their weights.
+        frozen_stages: leading stages of the backbone that keep their weights; see
+            `network.backbone.stages_of`.
         clip_gradient: largest norm of the gradient; early steps of an RPN can explode.
         averaging: share of the exponential moving average of the weights that a step keeps; the
             weights that are written are that average. 0 writes the weights themselves. A short
@@ -63,6 +68,7 @@ class TrainingSettings:
     accumulate: int = 1
     optimizer: str = "sgd"
     learning_rate: float = 0.02
+    backbone_rate: float = 1.0
     drops: tuple[float, ...] = (0.6, 0.9)
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -202,7 +208,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self._rate() * group["share"]
         with torch.autocast(self.device.type, enabled=self.half):
             losses = training_losses(self.network, batch, s.losses, self.experts, self.generator)
             loss = sum(losses.values())
@@ -306,12 +312,17 @@ def _one_thread(_: int) -> None:
 
 
 def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.Optimizer:
+    known = {id(p) for p in pretrained_parameters(network.backbone)}
     trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) not in known], "share": 1.0},
+        {"params": [p for p in trained if id(p) in known], "share": settings.backbone_rate},
+    ]
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(trained, rate, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(trained, rate, weight_decay=decay)
+        return torch.optim.AdamW(groups, rate, weight_decay=decay)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
 
 
@@ -322,7 +333,7 @@ def _made_fast(network: DopeNetwork, device: torch.device) -> DopeNetwork:
 
 
 def _freeze(network: DopeNetwork, stages: int) -> None:
-    for module in list(network.backbone.children())[:stages]:
+    for module in stages_of(network.backbone)[:stages]:
         module.requires_grad_(False)
 
 
@@ -333,7 +344,7 @@ def fresh_checkpoint(
     backbone_weights: Path | None = None,
     seed: int = 0,
 ) -> Checkpoint:
-    """An untrained network with anchor poses, on ImageNet's features where weights are given.
+    """An untrained network with anchor poses, on known features where weights are given.
 
     Args:
         backbone_weights: a safetensors file with the tensors `backbone.*` and `roi_features.*`
@@ -370,6 +381,8 @@ def fresh_checkpoint(
                 "unknown"
             )
         network.load_state_dict(loaded, strict=False)
+        if backbone == "mobilenet_v2_keypoints" and "body" in anchors:
+            start_at_keypoints(network)
     else:
         _calibrate_batch_norms(network)
     return Checkpoint(config, network.state_dict(), mode)
@@ -390,7 +403,7 @@ def _calibrate_batch_norms(network: DopeNetwork) -> None:
     hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
     coarse = torch.randn(4, 3, 16, 16)
     features = network.features(F.interpolate(coarse, size=(128, 128), mode="bicubic"))
-    network.roi_features(features[:, :, :7, :7])
+    network.roi_features(unfold_maps(features, network.channels)[0][:, :, :7, :7])
     for hook in hooks:
         hook.remove()
 

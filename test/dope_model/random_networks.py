@@ -33,8 +33,10 @@ def with_random_weights(module: nn.Module, seed: int) -> nn.Module:
     return module.eval()
 
 
-def small_checkpoint(parts=("body", "hand", "face")) -> Checkpoint:
-    config = NetworkConfig({n: PartConfig(j, c) for n, (j, c) in PARTS.items() if n in parts})
+def small_checkpoint(parts=("body", "hand", "face"), backbone="resnet50") -> Checkpoint:
+    config = NetworkConfig(
+        {n: PartConfig(j, c) for n, (j, c) in PARTS.items() if n in parts}, backbone=backbone
+    )
     torch.manual_seed(3)
     network = with_random_weights(DopeNetwork(config, SMALL), seed=3)
     return Checkpoint(config, network.state_dict(), SMALL, about={"licence": "none, it is random"})

@@ -118,6 +118,27 @@ def test_detect_writes_poses_and_pictures(weights, picture, tmp_path, capsys):
     assert "2 pictures" in capsys.readouterr().out
 
 
+def test_detect_draws_some_pictures_on_one_sheet(weights, picture, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(6):
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+
+    def files(out, seed):
+        arguments = ["detect", str(folder), "--out", str(out), "--model", str(weights), "--sheet",
+                     "--no-pictures", "--random", "3", "--seed", str(seed)]  # fmt: skip
+        assert main(arguments) == 0
+        lines = (out / "poses.jsonl").read_text().splitlines()
+        return [json.loads(line)["file"] for line in lines]
+
+    first = files(tmp_path / "a", 1)
+    assert len(set(first)) == 3 and first == sorted(first) == files(tmp_path / "b", 1)
+    assert len({tuple(files(tmp_path / "c", seed)) for seed in range(2, 7)} | {tuple(first)}) > 1
+    sheet = cv2.imread(str(tmp_path / "a" / "sheet.png"))
+    assert sheet.shape == (400, 1200, 3)
+    assert [p.name for p in (tmp_path / "a").glob("*.png")] == ["sheet.png"]
+
+
 def test_detect_goes_on_after_a_bad_picture(weights, picture, tmp_path, capsys):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     cv2.imwrite(str(good), picture)

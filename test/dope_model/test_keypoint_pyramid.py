@@ -1,0 +1,202 @@
+"""The backbone with maps of keypoints: its pieces, and the weights that it starts from."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.ops import roi_align
+
+from dope_model.network.config import NetworkConfig, PartConfig
+from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
+from dope_model.network.heads import poses_from_deltas
+from dope_model.network.pyramid import KEYPOINTS, ConvSame, KeypointPyramid, unfold_maps
+from dope_model.network.roi_vectors import POINT_SCALE, SHARPNESS, points_of
+from dope_model.runtime.static_graph import pool_by_grid
+from dope_model.skeleton import BODY
+from dope_model.training import movenet
+from dope_model.training.movenet import start_at_keypoints
+from dope_model.training.pretrained import convert_backbone
+from dope_model.training.tfjs import read_tfjs
+
+CONFIG = NetworkConfig({"body": PartConfig(13, 3)}, backbone="mobilenet_v2_keypoints")
+
+
+def test_maps_point_at_their_peak():
+    """A Gaussian is the softmax of a parabola: its mean is known."""
+    side, x, y, spread = 28, 0.3, 0.65, 0.06
+    grid = (torch.arange(side) + 0.5) / side
+    distance = (grid[None, :] - x) ** 2 + (grid[:, None] - y) ** 2
+    logits = 2.0 - distance / (2 * SHARPNESS * spread**2)
+    flat = torch.full((side, side), -3.0)
+    px, py, sure, sx, sy = points_of(torch.stack([logits, flat])[None])[0].view(5, 2)[:, 0].tolist()
+    assert px / POINT_SCALE + 0.5 == pytest.approx(x, abs=1e-3)
+    assert py / POINT_SCALE + 0.5 == pytest.approx(y, abs=1e-3)
+    assert sure == pytest.approx(1 / (1 + np.exp(-2.0)), abs=0.01)
+    assert (sx, sy) == pytest.approx((px * sure, py * sure))
+    middle = points_of(flat[None, None])[0].tolist()
+    assert middle == pytest.approx([0, 0, 1 / (1 + np.exp(3.0)), 0, 0], abs=1e-6)
+
+
+def test_fine_maps_come_back_out_of_the_one_tensor():
+    maps = torch.randn(2, 5, 24, 16)
+    coarse = torch.randn(2, 7, 6, 4)
+    features = torch.cat([coarse, F.pixel_unshuffle(maps, 4)], dim=1)
+    again, fine = unfold_maps(features, 7)
+    assert torch.equal(again, coarse) and torch.equal(fine, maps)
+    assert unfold_maps(coarse, 7)[1] is None
+
+
+def test_stride_two_is_padded_after_the_map():
+    """As TensorFlow's "SAME" is for even sizes: the first output sees pixels 0, 1 and 2."""
+    convolution = ConvSame(1, 1, 3, 2, bias=False)
+    torch.nn.init.ones_(convolution.weight)
+    image = torch.zeros(1, 1, 6, 6)
+    image[0, 0, 0] = torch.tensor([1.0, 10, 100, 1000, 10000, 100000])
+    assert convolution(image)[0, 0, 0].tolist() == [111, 11100, 110000]
+
+
+def test_fine_pooling_is_aligned_roi_align():
+    maps = torch.randn(1, 3, 20, 31, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[3.0, 5, 60, 70], [0, 0, 124, 80], [100.5, 40.25, 110, 79.9]])
+    expected = roi_align(maps, [boxes], 28, 0.25, 1, aligned=True)
+    found = pool_by_grid(maps, boxes / 4, 28, 1, aligned=True)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_the_branches_start_at_the_keypoints():
+    """Whatever the class, joints lie where their map points; the head between the ears."""
+    network = DopeNetwork(CONFIG)
+    branches = network.branches["body"]
+    branches.anchor_poses.uniform_(0, 1)
+    start_at_keypoints(network)
+    place = torch.rand(KEYPOINTS, 2, generator=torch.Generator().manual_seed(1))
+    vectors = torch.randn(1, branches.cls_score.in_features)
+    first, maps = vectors.shape[1] - network.roi_vector.points, KeypointPyramid.maps
+    for axis in range(2):
+        start = first + axis * maps
+        vectors[0, start : start + KEYPOINTS] = (place[:, axis] - 0.5) * POINT_SCALE
+    deltas = branches(vectors).deltas[0]
+    boxes = torch.tensor([[100.0, 50, 300, 450]]).expand(3, 4)
+    found, _ = poses_from_deltas(boxes, branches.anchor_poses, deltas)
+    for one in found.detach():
+        for joint, points in (("right_wrist", [10]), ("left_ankle", [15]), ("head", [3, 4])):
+            expected = place[points].mean(dim=0) * torch.tensor([200, 400]) + boxes[0, :2]
+            torch.testing.assert_close(one[BODY.index[joint]], expected, atol=1e-3, rtol=0)
+
+
+def package(path, tensors, model=movenet.MODEL):
+    """An npm package with a tfjs model of these tensors, stored as FP16."""
+    stored = {"dtype": "float16", "original_dtype": "float32"}
+    entries = [
+        {"name": n, "shape": list(v.shape), "dtype": "float32", "quantization": stored}
+        for n, v in tensors.items()
+    ]
+    content = b"".join(v.astype(np.float16).tobytes() for v in tensors.values())
+    half = len(content) // 2
+    files = {
+        model: json.dumps(
+            {"weightsManifest": [{"paths": ["a.bin", "b.bin"], "weights": entries}]}
+        ).encode(),
+        model.rpartition("/")[0] + "/a.bin": content[:half],
+        model.rpartition("/")[0] + "/b.bin": content[half:],
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_tensors_of_a_tfjs_model(tmp_path):
+    tensors = {"a": np.arange(6.0).reshape(2, 3), "b/c": np.array([0.5], np.float32)}
+    found = read_tfjs(package(tmp_path / "x.tgz", tensors), movenet.MODEL)
+    assert found.keys() == tensors.keys()
+    assert all(np.array_equal(found[n], v) and found[n].dtype == np.float32
+               for n, v in tensors.items())  # fmt: skip
+
+
+def movenet_like(random):
+    """Random tensors under MoveNet's names, of MobileNetV2's widths times 1.5."""
+    tensors = {}
+
+    def conv(stem, shape, kernel="Conv2D_weights", bias="Conv2D_bn_offset"):
+        tensors[f"{stem}{kernel}"] = random.normal(0, 0.1, shape)
+        if bias:
+            tensors[f"{stem}{bias}"] = random.normal(0, 0.1, shape[-1])
+
+    def depthwise(stem, channels):
+        tensors[f"{stem}depthwise_weights"] = random.normal(0, 0.1, (3, 3, channels, 1))
+        tensors[f"{stem}depthwise_bn_offset"] = random.normal(0, 0.1, channels)
+
+    root = movenet._PYRAMID
+    conv(f"{root}model/Conv1/", (3, 3, 3, 48))
+    depthwise(f"{root}model/expanded_conv_depthwise/", 48)
+    conv(f"{root}model/expanded_conv_project/", (1, 1, 48, 24))
+    width = 24
+    outs = [40] * 2 + [48] * 3 + [96] * 4 + [144] * 3 + [240] * 3 + [480]
+    for number, out in enumerate(outs, 1):
+        conv(f"{root}model/block_{number}_expand/", (1, 1, width, 6 * width))
+        depthwise(f"{root}model/block_{number}_depthwise/", 6 * width)
+        conv(f"{root}model/block_{number}_project/", (1, 1, 6 * width, out))
+        width = out
+    conv(f"{root}model/Conv_1/", (1, 1, 480, 1280))
+    read = "ReadVariableOp"
+    for number, shape in (("", (1280, 64)), ("_1", (96, 64)), ("_2", (48, 32)), ("_3", (40, 24))):
+        stem = f"{root}conv2d{number}/"
+        conv(stem, (1, 1, *shape), f"Conv2D/{read}", f"BiasAdd/{read}")
+    for number, (a, b) in (("", (64, 32)), ("_1", (32, 24)), ("_2", (24, 24))):
+        stem = f"{root}separable_conv2d{number}/separable_conv2d"
+        tensors[f"{stem}/{read}"] = random.normal(0, 0.1, (3, 3, a, 1))
+        conv(stem, (1, 1, a, b), "_weights", "_bn_offset")
+    head = f"{movenet._HEAD}separable_conv2d_6"
+    tensors[f"{head}/separable_conv2d/{read}"] = random.normal(0, 0.1, (3, 3, 24, 1))
+    conv(head, (1, 1, 24, 96), f"/separable_conv2d/{read}_1", f"/BiasAdd/{read}")
+    conv(f"{movenet._HEAD}conv2d_7/", (1, 1, 96, 17), f"Conv2D/{read}", f"BiasAdd/{read}")
+    return tensors
+
+
+def test_movenets_weights_find_their_places(tmp_path):
+    tensors = movenet_like(np.random.default_rng(0))
+    found = convert_backbone("mobilenet_v2_keypoints", package(tmp_path / "x.tgz", tensors))
+    network = DopeNetwork(CONFIG)
+    missing = network.load_state_dict(found, strict=False).missing_keys
+    assert not [name for name in missing if name.startswith(("backbone.", "roi_features."))]
+    pyramid = network.backbone
+
+    # The first layer, by hand: TensorFlow sees colours from -1 to 1, and rows 0 to 2 of the image.
+    rgb = np.random.default_rng(1).integers(0, 256, (8, 8, 3))
+    kernel = tensors[f"{movenet._PYRAMID}model/Conv1/Conv2D_weights"]
+    bias = tensors[f"{movenet._PYRAMID}model/Conv1/Conv2D_bn_offset"]
+    by_hand = np.einsum("yxc,yxco->o", rgb[2:5, 4:7] / 127.5 - 1, kernel) + bias
+    image = (rgb / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    ours = pyramid.blocks[0](torch.from_numpy(image).float().permute(2, 0, 1)[None])
+    assert ours.detach()[0, :, 1, 2].numpy() == pytest.approx(np.clip(by_hand, 0, 6), abs=2e-3)
+
+    # A block in the middle: 1x1, depthwise 3x3, 1x1, and the sum, at the middle of a 3x3 map.
+    x = np.random.default_rng(2).normal(size=(3, 3, 240))
+    name = f"{movenet._PYRAMID}model/block_14"
+    wide = np.clip(x @ tensors[f"{name}_expand/Conv2D_weights"][0, 0]
+                   + tensors[f"{name}_expand/Conv2D_bn_offset"], 0, 6)  # fmt: skip
+    deep = (wide * tensors[f"{name}_depthwise/depthwise_weights"][..., 0]).sum(axis=(0, 1))
+    deep = np.clip(deep + tensors[f"{name}_depthwise/depthwise_bn_offset"], 0, 6)
+    by_hand = deep @ tensors[f"{name}_project/Conv2D_weights"][0, 0]
+    by_hand = x[1, 1] + by_hand + tensors[f"{name}_project/Conv2D_bn_offset"]
+    ours = pyramid.blocks[15](torch.from_numpy(x).float().permute(2, 0, 1)[None])
+    assert ours.detach()[0, :, 1, 1].numpy() == pytest.approx(by_hand, abs=2e-2)
+
+    last = tensors[f"{movenet._HEAD}conv2d_7/Conv2D/ReadVariableOp"][0, 0]
+    kept = pyramid.keypoints[1].weight.detach()[:KEYPOINTS, :, 0, 0].numpy()
+    assert kept == pytest.approx(last.T, abs=1e-3)
+
+
+def test_another_package_is_refused(tmp_path):
+    wrong = package(tmp_path / "x.tgz", {"a": np.zeros(2)}, "package/other/model.json")
+    with pytest.raises(ValueError, match="not the package that mobilenet_v2_keypoints comes from"):
+        convert_backbone("mobilenet_v2_keypoints", wrong)
