@@ -22,11 +22,11 @@ class Backbone:
     """A network cut in two where the proposals come in.
 
     Attributes:
-        features: image (B, 3, H, W) to feature map (B, channels, H / 16, W / 16). With
-            `fine_channels` there are more channels in it: maps of stride 4 with their 4 x 4 places
-            folded into channels (pixel unshuffle), so that one tensor holds everything.
+        features: image (B, 3, H, W) to feature map (B, channels, H / 16, W / 16). A pyramid's has
+            more channels: maps of stride 4 with their 4 x 4 places folded into channels (pixel
+            unshuffle), so that one tensor holds everything.
         roi_features: pooled RoIs (R, channels, 7, 7) to smaller maps.
-        roi_vector: those maps, and the fine ones of the RoIs (R, fine_channels, 28, 28) or None, to
+        roi_vector: those maps, and the fine ones of the RoIs (R, maps, 28, 28) or None, to
             vectors (R, roi_channels) for the branches.
     """
 
@@ -35,7 +35,6 @@ class Backbone:
     roi_vector: nn.Module
     channels: int
     roi_channels: int
-    fine_channels: int = 0
 
 
 def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
@@ -82,7 +81,6 @@ def _mobilenet_v2_keypoints(batch_norm_eps: float) -> Backbone:
         roi_vector=vector,
         channels=pyramid.channels,
         roi_channels=vector.channels,
-        fine_channels=pyramid.maps,
     )
 
 
@@ -92,8 +90,6 @@ _BUILDERS = {
     "mobilenet_v2": _mobilenet_v2,
     "mobilenet_v2_keypoints": _mobilenet_v2_keypoints,
 }
-
-BACKBONES = tuple(_BUILDERS)
 
 
 def build_backbone(name: str, batch_norm_eps: float) -> Backbone:

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
-from pathlib import Path
 
 import pytest
+from packages import package
 
 from dope_model.experts import prepare
 from dope_model.experts.models import CENTERNET, POSE_HEAVY, PREPARED_MODELS
-
-
-def package(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
 
 
 def member(content: bytes) -> prepare.Member:

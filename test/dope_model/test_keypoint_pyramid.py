@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 
 import numpy as np
 import pytest
 import torch
+from packages import package
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
@@ -90,7 +89,7 @@ def test_the_branches_start_at_the_keypoints():
             torch.testing.assert_close(one[BODY.index[joint]], expected, atol=1e-3, rtol=0)
 
 
-def package(path, tensors, model=movenet.MODEL):
+def tfjs_package(path, tensors, model=movenet.MODEL):
     """An npm package with a tfjs model of these tensors, stored as FP16."""
     stored = {"dtype": "float16", "original_dtype": "float32"}
     entries = [
@@ -106,17 +105,12 @@ def package(path, tensors, model=movenet.MODEL):
         model.rpartition("/")[0] + "/a.bin": content[:half],
         model.rpartition("/")[0] + "/b.bin": content[half:],
     }
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
+    return package(path, files)
 
 
 def test_tensors_of_a_tfjs_model(tmp_path):
     tensors = {"a": np.arange(6.0).reshape(2, 3), "b/c": np.array([0.5], np.float32)}
-    found = read_tfjs(package(tmp_path / "x.tgz", tensors), movenet.MODEL)
+    found = read_tfjs(tfjs_package(tmp_path / "x.tgz", tensors), movenet.MODEL)
     assert found.keys() == tensors.keys()
     assert all(np.array_equal(found[n], v) and found[n].dtype == np.float32
                for n, v in tensors.items())  # fmt: skip
@@ -164,7 +158,7 @@ def movenet_like(random):
 
 def test_movenets_weights_find_their_places(tmp_path):
     tensors = movenet_like(np.random.default_rng(0))
-    found = convert_backbone("mobilenet_v2_keypoints", package(tmp_path / "x.tgz", tensors))
+    found = convert_backbone("mobilenet_v2_keypoints", tfjs_package(tmp_path / "x.tgz", tensors))
     network = DopeNetwork(CONFIG)
     missing = network.load_state_dict(found, strict=False).missing_keys
     assert not [name for name in missing if name.startswith(("backbone.", "roi_features."))]
@@ -197,6 +191,6 @@ def test_movenets_weights_find_their_places(tmp_path):
 
 
 def test_another_package_is_refused(tmp_path):
-    wrong = package(tmp_path / "x.tgz", {"a": np.zeros(2)}, "package/other/model.json")
+    wrong = tfjs_package(tmp_path / "x.tgz", {"a": np.zeros(2)}, "package/other/model.json")
     with pytest.raises(ValueError, match="not the package that mobilenet_v2_keypoints comes from"):
         convert_backbone("mobilenet_v2_keypoints", wrong)

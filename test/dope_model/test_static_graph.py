@@ -129,29 +129,25 @@ def assert_same_candidates(eager, static):
         assert np.allclose(a_3d, b_3d, atol=1e-4)
 
 
-@pytest.mark.parametrize("pooling", ["op", "matrix", "grid"])
-@pytest.mark.parametrize(("height", "width"), [(97, 150), (140, 131)])
-def test_the_graph_gives_the_eager_results(pooling, height, width):
-    network = small_checkpoint().build()
+def assert_graph_agrees(network, height, width, pooling):
     rgb = picture(height, width)
     eager = network(torch.from_numpy(rgb).permute(2, 0, 1), NO_SCORE)
     graph = StaticDope(network, height, width, candidates=1000, pooling=pooling)
     packed = graph(torch.from_numpy(rgb)).numpy()
     assert graph.layout.converged(packed)
-    static = graph.layout.unpack(packed, NO_SCORE)
-    assert_same_candidates(eager, static)
+    assert_same_candidates(eager, graph.layout.unpack(packed, NO_SCORE))
+
+
+@pytest.mark.parametrize("pooling", ["op", "matrix", "grid"])
+@pytest.mark.parametrize(("height", "width"), [(97, 150), (140, 131)])
+def test_the_graph_gives_the_eager_results(pooling, height, width):
+    assert_graph_agrees(small_checkpoint().build(), height, width, pooling)
 
 
 @pytest.mark.parametrize("pooling", ["op", "matrix"])
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v2_keypoints"])
 def test_the_graph_gives_the_eager_results_on_light_backbones(backbone, pooling):
-    network = small_checkpoint(backbone=backbone).build()
-    rgb = picture(97, 150)
-    eager = network(torch.from_numpy(rgb).permute(2, 0, 1), NO_SCORE)
-    graph = StaticDope(network, 97, 150, candidates=1000, pooling=pooling)
-    packed = graph(torch.from_numpy(rgb)).numpy()
-    assert graph.layout.converged(packed)
-    assert_same_candidates(eager, graph.layout.unpack(packed, NO_SCORE))
+    assert_graph_agrees(small_checkpoint(backbone=backbone).build(), 97, 150, pooling)
 
 
 def test_only_the_best_candidates_leave():
