@@ -21,6 +21,7 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
         "dope_model/postprocess/settings.py",
     )  # fmt: skip
     parser.add_argument("--proposals", type=int, help="of the mode that it is made for")
+    parser.add_argument("--size", type=int, help="the image's short side in that mode, px")
     parser.set_defaults(run=run_pack)
 
 
@@ -47,6 +48,8 @@ def run_pack(options: argparse.Namespace) -> int:
         checkpoint.about[topic] = words
     if options.proposals is not None:
         checkpoint.mode = replace(checkpoint.mode, proposals=options.proposals)
+    if options.size is not None:
+        checkpoint.mode = replace(checkpoint.mode, min_size=options.size)
     save_checkpoint(checkpoint, options.out, half=True)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -28,6 +28,7 @@ class Backbone:
         roi_features: pooled RoIs (R, channels, 7, 7) to smaller maps.
         roi_vector: those maps, and the fine ones of the RoIs (R, maps, 28, 28) or None, to
             vectors (R, roi_channels) for the branches.
+        points: whether these vectors end with what the fine maps point at.
     """
 
     features: nn.Module
@@ -35,6 +36,7 @@ class Backbone:
     roi_vector: nn.Module
     channels: int
     roi_channels: int
+    points: bool = False
 
 
 def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
@@ -81,6 +83,7 @@ def _mobilenet_v2_keypoints(batch_norm_eps: float) -> Backbone:
         roi_vector=vector,
         channels=pyramid.channels,
         roi_channels=vector.channels,
+        points=True,
     )
 
 
@@ -106,16 +109,16 @@ def build_backbone(name: str, batch_norm_eps: float) -> Backbone:
 def stages_of(features: nn.Module) -> list[nn.Module]:
     """The stages of a backbone's `features`, first to last, as `frozen_stages` counts them.
 
-    A pyramid's are its 18 blocks, then its top, lateral and smoothing layers and the first layer of
-    its maps, 22 in all.
+    A pyramid's are those that MoveNet has: 18 blocks, top, lateral and smoothing layers and the
+    maps of keypoints, 22 in all.
     """
     if isinstance(features, KeypointPyramid):
-        further = [features.top, features.lateral, features.smooth, features.keypoints[0]]
+        further = [features.top, features.lateral, features.smooth, features.keypoints]
         return [*features.blocks, *further]
     return list(features.children())
 
 
 def pretrained_parameters(features: nn.Module) -> list[nn.Parameter]:
     """The parameters of a backbone's `features` that weights to start from are known of."""
-    fresh = set(features.joined.parameters()) if isinstance(features, KeypointPyramid) else set()
-    return [p for p in features.parameters() if p not in fresh]
+    known = stages_of(features) if isinstance(features, KeypointPyramid) else [features]
+    return [p for module in known for p in module.parameters()]

@@ -8,20 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import roi_align
 
 from dope_model.network.backbone import STRIDE, build_backbone
 from dope_model.network.config import MODES, Mode, NetworkConfig
 from dope_model.network.heads import PartBranches, PartOutput, poses_from_deltas
 from dope_model.network.proposals import build_proposal_network
 from dope_model.network.pyramid import FINE_STRIDE, unfold_maps
+from dope_model.network.roi_pooling import Grid, pool_by_op, pool_for_gradients
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-ROI_SIZE = 7
-ROI_SAMPLING = 2
-FINE_SIZE = 28
-FINE_SAMPLING = 1
+COARSE = Grid(bins=7, samples=2, aligned=False)
+FINE = Grid(bins=28, samples=1, aligned=True)
 PAD_TO = 32
 
 
@@ -75,7 +73,10 @@ class DopeNetwork(nn.Module):
         self.roi_vector = backbone.roi_vector
         self.channels = backbone.channels
         self.branches = nn.ModuleDict(
-            {name: PartBranches(backbone.roi_channels, part) for name, part in config.parts.items()}
+            {
+                name: PartBranches(name, backbone.roi_channels, part, backbone.points)
+                for name, part in config.parts.items()
+            }
         )
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
@@ -111,20 +112,20 @@ class DopeNetwork(nn.Module):
 
     def classify(self, features: Tensor, boxes: list[Tensor]) -> dict[str, PartOutput]:
         """Outputs of all branches for the boxes of all images, one after the other."""
-        vectors = self.roi_vectors(self.pool(features, boxes))
+        return self.classify_pooled(self.pool(features, boxes))
+
+    def classify_pooled(self, pooled: tuple[Tensor, Tensor | None]) -> dict[str, PartOutput]:
+        """Outputs of all branches for what `pool` gives."""
+        vectors = self.roi_vectors(pooled)
         return {name: branches(vectors) for name, branches in self.branches.items()}
 
     def pool(self, features: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """RoIs in float32: (R, channels, 7, 7), and (R, maps, 28, 28) where there are fine maps."""
         # FP16 sampling points would be off by up to a quarter of a cell.
         coarse, fine = unfold_maps(features.float(), self.channels)
-        pooled = roi_align(coarse, boxes, ROI_SIZE, 1 / STRIDE, ROI_SAMPLING, aligned=False)
-        if fine is None:
-            return pooled, None
-        # Aligned: a cell's value is that of its middle.
-        return pooled, roi_align(
-            fine, boxes, FINE_SIZE, 1 / FINE_STRIDE, FINE_SAMPLING, aligned=True
-        )
+        pool = pool_for_gradients if self.training else pool_by_op
+        pooled = pool(coarse, boxes, STRIDE, COARSE)
+        return pooled, None if fine is None else pool(fine, boxes, FINE_STRIDE, FINE)
 
     def roi_vectors(self, pooled: tuple[Tensor, Tensor | None]) -> Tensor:
         """What `pool` gives to vectors (R, RoI channels) for the branches."""

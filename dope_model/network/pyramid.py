@@ -2,9 +2,9 @@
 
 The layout is that of MoveNet MultiPose (Google, Apache-2.0): MobileNetV2 of width 1.5, top-down
 sums (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017) down to stride 4, and
-there a small head with a map for each keypoint. Where a joint is, such a map says by itself; the
-branches of section 3.1, which regress poses from pooled RoIs, would need far more pictures to learn
-it.
+there a small head with a map for each keypoint; a second one has maps of the joints of hands and
+faces. Where a joint is, such a map says by itself; the branches of section 3.1, which regress poses
+from pooled RoIs, would need far more pictures to learn it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from dope_model.network.joint_maps import KEYPOINTS, MAPS
+
 FINE_STRIDE = 4
 FOLD = 4  # stride 16 over stride 4
 WIDTH = 1.5
-KEYPOINTS = 17
-"""COCO's, in its order: the first of the maps, as MoveNet has them."""
-FREE_MAPS = 15
-"""More maps, for what hands and faces need: training finds out what."""
+_PART_WIDTH = 64
+# Root mean squares of MoveNet's features on pictures of people: what comes after gets values of
+# about one. By stride, of the blocks and of the sums.
+_BLOCK_SIZE = {16: 6.0, 8: 2.3, 4: 5.0}
+_SUM_SIZE = {16: 84.0, 4: 30.0}
 
 
 class ConvSame(nn.Conv2d):
@@ -45,11 +48,11 @@ class KeypointPyramid(nn.Module):
     """Images (B, 3, H, W) to one tensor (B, channels + 16 maps, H / 16, W / 16).
 
     The first `channels` are features of stride 16; the others are `maps` maps of stride 4, whose
-    4 x 4 places are folded into channels.
+    4 x 4 places are folded into channels. The maps are those of `joint_maps`.
     """
 
-    channels = 96
-    maps = KEYPOINTS + FREE_MAPS
+    channels = 128
+    maps = MAPS
 
     def __init__(self, batch_norm_eps: float) -> None:
         super().__init__()
@@ -71,8 +74,10 @@ class KeypointPyramid(nn.Module):
         self.smooth = nn.ModuleDict(
             {"16": _separable(64, 32), "8": _separable(32, 24), "4": _separable(24, 24)}
         )
-        self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, self.maps, 1))
+        self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, KEYPOINTS, 1))
         self.joined = nn.Conv2d(144 + 64, self.channels, 1)
+        nn.init.kaiming_normal_(self.joined.weight)
+        self.part_maps = PartMaps(self.channels, self.maps - KEYPOINTS)
 
     def forward(self, images: Tensor) -> Tensor:
         x, levels = images, {}
@@ -83,9 +88,38 @@ class KeypointPyramid(nn.Module):
         sixteen = _twice(top) + self.lateral["16"](levels[10])
         eight = _twice(self.smooth["16"](sixteen)) + self.lateral["8"](levels[6])
         four = _twice(self.smooth["8"](eight)) + self.lateral["4"](levels[3])
-        maps = self.keypoints(self.smooth["4"](four))
-        coarse = F.relu(self.joined(torch.cat([levels[13], sixteen], dim=1)))
+        keypoints = self.keypoints(self.smooth["4"](four))
+        coarse = [levels[13] / _BLOCK_SIZE[16], sixteen / _SUM_SIZE[16]]
+        coarse = F.relu(self.joined(torch.cat(coarse, dim=1)))
+        finest = [levels[3] / _BLOCK_SIZE[4], four / _SUM_SIZE[4]]
+        further = self.part_maps(coarse, levels[6] / _BLOCK_SIZE[8], torch.cat(finest, dim=1))
+        maps = torch.cat([keypoints, further], dim=1)
         return torch.cat([coarse, F.pixel_unshuffle(maps, FOLD)], dim=1)
+
+
+class PartMaps(nn.Module):
+    """Maps of the joints that MoveNet does not know, from features of strides 16, 8 and 4."""
+
+    def __init__(self, channels: int, maps: int) -> None:
+        super().__init__()
+        width = _PART_WIDTH
+        self.lateral = nn.ModuleDict(
+            {
+                "16": nn.Conv2d(channels, width, 1),
+                "8": nn.Conv2d(48, width, 1),
+                "4": nn.Conv2d(40 + 24, width, 1),
+            }
+        )
+        self.smooth = nn.Sequential(_separable(width, width), _separable(width, width))
+        self.last = nn.Conv2d(width, maps, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module is not self.last:
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
+        x = F.relu(self.lateral["8"](eight) + _twice(self.lateral["16"](sixteen)))
+        x = F.relu(self.lateral["4"](four) + _twice(x))
+        return self.last(self.smooth(x))
 
 
 def unfold_maps(features: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:

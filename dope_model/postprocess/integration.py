@@ -43,6 +43,8 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
     if not len(order):
         return PartDetections.empty(candidates.part, candidates.joint_count)
     keypoints_2d, keypoints_3d = _means(candidates, members, starts, settings)
+    if settings.th_double:
+        order = order[_without_doubles(keypoints_2d[order], candidates, settings.th_double)]
     return PartDetections(
         candidates.part,
         scores[order],
@@ -50,6 +52,27 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
         keypoints_3d[order],
         candidates.classes[seeds[order]] >= settings.K if candidates.part == "hand" else None,
     )
+
+
+def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) -> np.ndarray:
+    """Indices of the 2D poses (N, J, 2), best first, that are no doubles of one before them.
+
+    A pose with left and right confused is a double, too.
+    """
+    swap = list(candidates.skeleton.swap)
+    remaining = np.arange(len(poses))
+    kept = []
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
+        kept.append(best)
+        size = np.ptp(poses[best], axis=0).max()
+        others = poses[remaining]
+        distances = [
+            np.linalg.norm(variant - poses[best], axis=2).mean(axis=1)
+            for variant in (others, others[:, swap])
+        ]
+        remaining = remaining[np.minimum(*distances) >= share * size]
+    return np.array(kept, int)
 
 
 def _groups(candidates: Candidates, settings: IntegrationSettings) -> tuple[np.ndarray, np.ndarray]:

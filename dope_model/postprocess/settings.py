@@ -30,6 +30,10 @@ class IntegrationSettings:
             plain and the left-right swapped distance.
         min_mode_score: no further mode of a group is sought below this seed score.
         th_persondetect: least score of a mode that is reported.
+        th_double: a detection is a better one's double, and is left out, if its joints are on
+            average nearer to the better one's than this share of the latter's longer side; 0: there
+            are no doubles. Groups of boxes of the same person that differ in size do not
+            overlap enough for a large `th_iou`. Ours, not LCR-Net++'s.
     """
 
     K: int
@@ -39,6 +43,7 @@ class IntegrationSettings:
     iou_func: str = "bbox"
     min_mode_score: float = 0.05
     th_persondetect: float = 0.002
+    th_double: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:

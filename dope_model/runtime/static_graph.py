@@ -21,21 +21,14 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from dope_model.network.backbone import STRIDE
 from dope_model.network.config import Mode, NetworkConfig
-from dope_model.network.dope import (
-    FINE_SAMPLING,
-    FINE_SIZE,
-    PAD_TO,
-    ROI_SAMPLING,
-    ROI_SIZE,
-    DopeNetwork,
-    resized_shape,
-)
+from dope_model.network.dope import COARSE, FINE, PAD_TO, DopeNetwork, resized_shape
 from dope_model.network.heads import poses_from_deltas
 from dope_model.network.pyramid import FINE_STRIDE, unfold_maps
+from dope_model.network.roi_pooling import pool_by_grid, pool_by_matrices
 from dope_model.postprocess.candidates import Candidates
 
 # To be raised with every change of the graph's maths: graphs kept from before are made anew.
-REVISION = 3
+REVISION = 4
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
 # another. Network boxes have chains of about 8; the output says if it was not enough.
 NMS_ROUNDS = 24
@@ -218,12 +211,10 @@ class StaticDope(nn.Module):
             return self.network.pool(features, [boxes])
         coarse, fine = unfold_maps(features.float(), self.network.channels)
         pool = pool_by_matrices if self.pooling == "matrix" else pool_by_grid
-        pooled = pool(coarse, boxes / STRIDE)
+        pooled = pool(coarse, boxes / STRIDE, COARSE)
         if fine is None:
             return pooled, None
-        return pooled, pool_by_grid(
-            fine, boxes / FINE_STRIDE, FINE_SIZE, FINE_SAMPLING, aligned=True
-        )
+        return pooled, pool_by_grid(fine, boxes / FINE_STRIDE, FINE)
 
     def pack(self, vectors: Tensor, boxes: Tensor, real: Tensor, converged: Tensor) -> Tensor:
         """The best candidates of every part, as `PackedLayout` says."""
@@ -265,6 +256,8 @@ def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
         for branches in network.branches.values():
             branches.cls_score.half()
             branches.pose_pred.half()
+            if branches.map_trust is not None:
+                branches.map_trust.trust.half()
     return network
 
 
@@ -320,73 +313,3 @@ def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple
         keep = torch.addmm(allowed, better, keep, alpha=-1).relu()
     converged = ((keep - before).abs().sum() < 0.5).to(boxes.dtype)
     return keep[:, 0], converged
-
-
-def _sampling_points(
-    low: Tensor, high: Tensor, size: int, steps: int, aligned: bool
-) -> tuple[Tensor, Tensor]:
-    """Where RoIAlign samples along one axis: (K, steps) in cells, and 0 for those outside."""
-    length = high - low
-    if aligned:
-        low = low - 0.5
-    else:
-        length = length.clamp(min=1.0)
-    t = (torch.arange(steps, device=low.device, dtype=low.dtype) + 0.5) / steps
-    points = low[:, None] + t[None] * length[:, None]
-    inside = ((points >= -1) & (points <= size)).to(low.dtype)
-    return points.clamp(0, size - 1), inside
-
-
-def pool_by_matrices(features: Tensor, boxes: Tensor) -> Tensor:
-    """RoIAlign (7 x 7, 4 samples, not aligned) as two matrix products.
-
-    Bilinear interpolation is separable: along each axis a bin is a weighted sum of cells.
-
-    Args:
-        features: (1, C, H, W); boxes: (K, 4) in cells.
-    """
-    channels, height, width = features.shape[1:]
-
-    def weights(low: Tensor, high: Tensor, size: int) -> Tensor:
-        points, inside = _sampling_points(low, high, size, ROI_SIZE * ROI_SAMPLING, False)
-        cells = torch.arange(size, device=points.device, dtype=points.dtype)
-        hat = (1 - (points[..., None] - cells).abs()).clamp(min=0) * inside[..., None]
-        return hat.reshape(-1, ROI_SIZE, ROI_SAMPLING, size).mean(dim=2)
-
-    along_y = weights(boxes[:, 1], boxes[:, 3], height)
-    along_x = weights(boxes[:, 0], boxes[:, 2], width)
-    count = boxes.shape[0]
-    columns = features[0].permute(2, 1, 0).reshape(width, height * channels)
-    rows = torch.mm(along_x.reshape(count * ROI_SIZE, width), columns)
-    rows = rows.reshape(count, ROI_SIZE, height, channels)
-    pooled = torch.matmul(along_y[:, None], rows)  # (K, x, y, C)
-    return pooled.permute(0, 3, 2, 1)
-
-
-def pool_by_grid(
-    features: Tensor,
-    boxes: Tensor,
-    bins: int = ROI_SIZE,
-    sampling: int = ROI_SAMPLING,
-    aligned: bool = False,
-) -> Tensor:
-    """RoIAlign of (1, C, H, W) for boxes (K, 4) in cells by grid sampling: (K, C, bins, bins).
-
-    It takes less memory for many RoIs than `pool_by_matrices`.
-    """
-    channels, height, width = features.shape[1:]
-    steps = bins * sampling
-    x, x_inside = _sampling_points(boxes[:, 0], boxes[:, 2], width, steps, aligned)
-    y, y_inside = _sampling_points(boxes[:, 1], boxes[:, 3], height, steps, aligned)
-    count = boxes.shape[0]
-    x, y = x * (2.0 / (width - 1)) - 1, y * (2.0 / (height - 1)) - 1
-    shape = (count, steps, steps)
-    grid = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], dim=-1)
-    sampled = F.grid_sample(
-        features, grid.reshape(1, count * steps, steps, 2), mode="bilinear",
-        padding_mode="border", align_corners=True,
-    )  # fmt: skip
-    inside = (y_inside[:, :, None] * x_inside[:, None]).reshape(1, 1, count * steps, steps)
-    sampled = sampled * inside
-    pooled = F.avg_pool2d(sampled, sampling) if sampling > 1 else sampled
-    return pooled.reshape(channels, count, bins, bins).permute(1, 0, 2, 3)

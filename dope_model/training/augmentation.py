@@ -22,6 +22,8 @@ class Augmentation:
         flip: probability of a mirror image.
         scale: the picture's size on the canvas, relative to just fitting it, is drawn
             log-uniformly from this range.
+        aimed: probability that a view is shifted to have a random instance, of a part drawn first,
+            in its middle half; otherwise it lies anywhere in the picture.
         turn_deg: in-plane rotation, uniform within plus and minus this.
         perspective: how far corners move, as a share of the picture's side (section 3.3: hands).
         colour: strength of the change of brightness, contrast, saturation and hue, 0 to 1.
@@ -31,6 +33,7 @@ class Augmentation:
 
     flip: float = 0.5
     scale: tuple[float, float] = (0.7, 1.6)
+    aimed: float = 0.0
     turn_deg: float = 10.0
     perspective: float = 0.04
     colour: float = 0.5
@@ -72,6 +75,8 @@ def random_view(
     What is uncovered is filled with ImageNet's mean colour.
     """
     homography, flipped, turn = _random_homography(rgb, canvas, settings, random)
+    if settings.aimed and random.random() < settings.aimed:
+        homography = _aimed(homography, sample, canvas, random)
     image = _warp(rgb, homography, canvas)
     if settings.colour:
         image = jitter_colours(image, settings.colour, random)
@@ -109,6 +114,23 @@ def _random_homography(
             random.uniform(-1, 1, 2) * settings.perspective / np.array([width, height]) * 2
         )
     return similarity @ tilt @ mirror @ to_centre, flipped, float(turn)
+
+
+def _aimed(
+    homography: np.ndarray, sample: Sample, canvas: tuple[int, int], random: np.random.Generator
+) -> np.ndarray:
+    """The homography shifted so that the middle of an instance is in the canvas' middle half."""
+    parts = [labels for labels in sample.parts.values() if labels.valid_2d.any()]
+    if not parts:
+        return homography
+    labels = parts[random.integers(len(parts))]
+    some = np.flatnonzero(labels.valid_2d.any(axis=1))
+    one = some[random.integers(len(some))]
+    seen = labels.keypoints_2d[one][labels.valid_2d[one]]
+    middle = _apply(homography, (seen.min(axis=0) + seen.max(axis=0))[None].astype(float) / 2)[0]
+    shift = np.eye(3)
+    shift[:2, 2] = np.array(canvas) * random.uniform(0.25, 0.75, 2) - middle
+    return shift @ homography
 
 
 def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:

@@ -31,7 +31,7 @@ from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
 from dope_model.training.folding import fold_frozen_norms
-from dope_model.training.movenet import start_at_keypoints
+from dope_model.training.movenet import start_at_maps
 from dope_model.training.step import LossSettings, training_losses
 
 STATE_FILE = "state.pt"
@@ -49,7 +49,9 @@ class TrainingSettings:
             poses in far fewer steps and so suits a short training; its learning rate: 0.0004.
         learning_rate: divided by 10 after each share of the epochs in `drops` (section 3.3: 0.02,
             after 30 and 45 of 50 epochs).
-        backbone_rate: share of the learning rate for the backbone's pretrained layers.
+        backbone_rate: share of the learning rate for the backbone's pretrained layers. AdamW, whose
+            steps do not follow the size of the gradient, takes them in units of the root mean
+            square of each tensor, since weights from elsewhere may be of any size.
         warm_up_steps: steps in which the rate rises from a hundredth.
         width, height: of the canvas, px.
         frozen_stages: leading stages of the backbone that keep their weights; see
@@ -312,17 +314,18 @@ def _one_thread(_: int) -> None:
 
 
 def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.Optimizer:
-    known = {id(p) for p in pretrained_parameters(network.backbone)}
+    pretrained = {id(p) for p in pretrained_parameters(network.backbone)}
     trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) not in known], "share": 1.0},
-        {"params": [p for p in trained if id(p) in known], "share": settings.backbone_rate},
-    ]
-    rate, decay = settings.learning_rate, settings.weight_decay
+    fresh = {"params": [p for p in trained if id(p) not in pretrained], "share": 1.0}
+    known = [p for p in trained if id(p) in pretrained]
+    rate, decay, share = settings.learning_rate, settings.weight_decay, settings.backbone_rate
     if settings.optimizer == "sgd":
+        groups = [fresh, {"params": known, "share": share}]
         return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, rate, weight_decay=decay)
+        sizes = [p.detach().square().mean().sqrt().item() for p in known]
+        groups = [{"params": [p], "share": share * s} for p, s in zip(known, sizes, strict=True)]
+        return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
 
 
@@ -381,8 +384,8 @@ def fresh_checkpoint(
                 "unknown"
             )
         network.load_state_dict(loaded, strict=False)
-        if backbone == "mobilenet_v2_keypoints" and "body" in anchors:
-            start_at_keypoints(network)
+        if backbone == "mobilenet_v2_keypoints":
+            start_at_maps(network)
     else:
         _calibrate_batch_norms(network)
     return Checkpoint(config, network.state_dict(), mode)

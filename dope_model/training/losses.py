@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dope_model.network.heads import REGRESSION_WEIGHT, PartOutput
+from dope_model.network.heads import REGRESSION_WEIGHT, MapChoice, PartOutput
+from dope_model.network.roi_vectors import sharpened
 from dope_model.training.targets import IGNORE
 
 
@@ -53,6 +54,68 @@ def regression_loss(
     wanted = box_relative(poses[positive], boxes[positive]) - anchor_poses[classes].float()
     error = _pose_error(output.deltas[positive, classes], wanted, valid[positive])
     return error.sum() / asked
+
+
+def maps_loss(
+    fine: Tensor,
+    maps: dict[int, int],
+    boxes: Tensor,
+    labels: Tensor,
+    poses: Tensor,
+    valid: Tensor,
+) -> Tensor:
+    """Cross-entropy between where in a RoI the map of a joint points and where the joint is.
+
+    As of Mask R-CNN's keypoint head (He et al., ICCV 2017), but a joint's place is shared by the
+    four cells around it. Averaged over the joints that are in a box, and over the positive boxes.
+
+    Args:
+        fine: (R, M, S, S) maps pooled from the boxes.
+        maps: by joint, its map.
+        boxes, labels, poses, valid: as in `regression_loss`.
+    """
+    positive = (labels > 0).nonzero().flatten()
+    joints, index = list(maps), list(maps.values())
+    side = fine.shape[-1]
+    logits = sharpened(fine[positive][:, index].float()).log_softmax(dim=2)
+    place = box_relative(poses[positive][:, joints], boxes[positive])[..., :2] * side - 0.5
+    inside = ((place >= -0.5) & (place <= side - 0.5)).all(dim=2) & valid[positive][:, joints, 0]
+    place = place.clamp(0, side - 1)
+    low = place.floor().clamp(max=side - 2)
+    part = place - low
+    total = logits.new_zeros(inside.shape)
+    for x, y in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        cell = (low[..., 1] + y) * side + low[..., 0] + x
+        share = (part[..., 0] - (1 - x)).abs() * (part[..., 1] - (1 - y)).abs()
+        total = total - share * logits.gather(2, cell.long()[..., None])[..., 0]
+    per_box = (total * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+    return per_box.sum() / max(1, len(positive))
+
+
+def trust_loss(
+    choice: MapChoice,
+    anchor_poses: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    poses: Tensor,
+    valid: Tensor,
+) -> Tensor:
+    """Binary cross-entropy of trusting a joint's map against whether it is nearer than the
+    regressor, averaged over the valid joints of the positive boxes.
+
+    Args:
+        anchor_poses, boxes, labels, poses, valid: as in `regression_loss`.
+    """
+    positive = (labels > 0).nonzero().flatten()
+    classes, joints = labels[positive] - 1, choice.joints
+    wanted = box_relative(poses[positive], boxes[positive]) - anchor_poses[classes].float()
+    wanted, asked = wanted[:, joints, :2], valid[positive][:, joints, 0]
+    with torch.no_grad():
+        pointed = (choice.pointed[positive, classes] - wanted).norm(dim=2)
+        regressed = (choice.regressed[positive, classes][:, joints] - wanted).norm(dim=2)
+        nearer = (pointed < regressed).float()
+    total = F.binary_cross_entropy_with_logits(choice.logits[positive], nearer, reduction="none")
+    return (total * asked).sum() / asked.sum().clamp(min=1)
 
 
 def _pose_error(deltas: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:

@@ -6,21 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dope_model.experts.joints import COCO_EARS, COCO_POINT_OF_JOINT
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
-from dope_model.network.heads import REGRESSION_WEIGHT
-from dope_model.network.pyramid import KeypointPyramid
-from dope_model.network.roi_vectors import POINT_SCALE
-from dope_model.skeleton import BODY
+from dope_model.network.joint_maps import KEYPOINTS, maps_of_joints
 from dope_model.training.tfjs import read_tfjs
 
 MODEL = "package/models/movenet-multipose.json"
 _PYRAMID = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1/"
 _HEAD = "StatefulPartitionedCall/kpt_heatmap_0/"
 _EPS = 1e-5  # of our batch norms
-_JOINED = 0.003  # of the random layer after MoveNet's features, whose values are in the hundreds
+TRUSTED, UNTRUSTED = 0.7, -0.7  # probabilities of 0.67 and 0.33
 
 
 def movenet_tensors(package: Path) -> dict[str, Tensor]:
@@ -89,18 +85,6 @@ def movenet_tensors(package: Path) -> dict[str, Tensor]:
     convolution(
         "backbone.keypoints.1", f"{last}/Conv2D/ReadVariableOp", f"{last}/BiasAdd/ReadVariableOp"
     )
-    noise = torch.Generator().manual_seed(0)
-    for kind in ("weight", "bias"):  # more maps than keypoints
-        name = f"backbone.keypoints.1.{kind}"
-        known = found[name]
-        more = KeypointPyramid.maps - len(known)
-        if kind == "weight":
-            rest = torch.randn(more, *known.shape[1:], generator=noise) * known.std()
-        else:
-            rest = known.new_zeros(more)
-        found[name] = torch.cat([known, rest])
-    joined = KeypointPyramid(_EPS).joined.weight
-    found["backbone.joined.weight"] = torch.randn(joined.shape, generator=noise) * _JOINED
     return found
 
 
@@ -127,22 +111,10 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def start_at_keypoints(network: DopeNetwork) -> None:
-    """Let all classes of the body regressor say, at first, what the maps of keypoints point at.
-
-    The head is between the ears. 3D is left as it is.
-    """
-    branches = network.branches["body"]
-    classes, joints = branches.part.anchor_poses, branches.part.joints
-    maps = KeypointPyramid.maps
-    first = branches.pose_pred.in_features - network.roi_vector.points
-    weight = branches.pose_pred.weight.view(classes, 5 * joints, -1)
-    bias = branches.pose_pred.bias.view(classes, 5 * joints)
-    for joint, name in enumerate(BODY.joints):
-        points = COCO_EARS if name == "head" else (COCO_POINT_OF_JOINT[name],)
-        for axis in range(2):
-            row = 2 * joint + axis
-            weight[:, row] = 0
-            columns = [first + axis * maps + point for point in points]
-            weight[:, row, columns] = REGRESSION_WEIGHT / POINT_SCALE / len(points)
-            bias[:, row] = REGRESSION_WEIGHT * (0.5 - branches.anchor_poses[:, joint, axis])
+def start_at_maps(network: DopeNetwork) -> None:
+    """Trust, at first, the maps that MoveNet knows, and the others not yet."""
+    for part, branches in network.branches.items():
+        trust = branches.map_trust.trust
+        nn.init.zeros_(trust.weight)
+        for row, point in enumerate(maps_of_joints(part, branches.part.joints).values()):
+            trust.bias[row] = TRUSTED if point < KEYPOINTS else UNTRUSTED

@@ -9,12 +9,15 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from dope_model.network.dope import DopeNetwork
+from dope_model.network.joint_maps import maps_of_joints
 from dope_model.training.data import Batch
 from dope_model.training.losses import (
     classification_loss,
     distillation_class_loss,
     distillation_pose_loss,
+    maps_loss,
     regression_loss,
+    trust_loss,
 )
 from dope_model.training.targets import PartTargets, match_boxes, sample_boxes
 
@@ -28,6 +31,8 @@ class LossSettings:
         positive_share: at most this share of them lies on instances.
         expert_boxes: at most so many positive boxes of each expert join them.
         regression, distillation: weights of the terms; 1 is equation 2.
+        maps: weight of the term for a backbone's maps of joints, if it has any. It only has to
+            make up for their values, which are several times the others'.
     """
 
     boxes_per_image: int = 256
@@ -35,6 +40,7 @@ class LossSettings:
     expert_boxes: int = 32
     regression: float = 1.0
     distillation: float = 1.0
+    maps: float = 0.3
 
 
 @dataclass
@@ -109,7 +115,8 @@ def training_losses(
         torch.cat([own, *(found[i].boxes for found in from_experts.values())])
         for i, own in enumerate(sampled)
     ]
-    outputs = network.classify(features, boxes)
+    pooled = network.pool(features, boxes)
+    outputs = network.classify_pooled(pooled)
     losses = {
         "rpn/objectness": rpn_losses["loss_objectness"],
         "rpn/boxes": rpn_losses["loss_rpn_box_reg"],
@@ -122,6 +129,14 @@ def training_losses(
         losses[f"{part}/pose"] = settings.regression * regression_loss(
             output, anchors, flat_boxes, labels, poses, valid
         )
+        if pooled[1] is not None:
+            maps = maps_of_joints(part, poses.shape[1])
+            losses[f"{part}/maps"] = settings.maps * maps_loss(
+                pooled[1], maps, flat_boxes, labels, poses, valid
+            )
+            losses[f"{part}/trust"] = trust_loss(
+                output.choice, anchors, flat_boxes, labels, poses, valid
+            )
     for part, found in from_experts.items():
         where = _rows_of_expert(part, sampled, from_experts)
         output = outputs[part]

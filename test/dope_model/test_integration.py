@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dope_model.postprocess.candidates import Candidates, box_iou
 from dope_model.postprocess.integration import integrate
 from dope_model.postprocess.nms import nms_keep, suppress
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
-from dope_model.skeleton import skeleton_for
+from dope_model.skeleton import BODY, skeleton_for
 
 JOINTS = {"body": 13, "hand": 21, "face": 84}
 OVERLAPS = ["bbox", "bbox_torsohead"] + [n + lr for n in OVERLAP_JOINTS for lr in ("", "LR")]
@@ -170,6 +171,24 @@ def test_upper_body_classes_hardly_move_the_legs():
 def test_a_weak_mode_is_not_reported():
     candidates = candidates_from("face", [0], [0.1], [[0, 0, 50, 50]])
     assert len(integrate(candidates, IntegrationSettings(K=10, th_persondetect=0.1))) == 0
+
+
+def test_doubles_by_hand():
+    """A diagonal of 100 px, and the same person once 5 px beside and once with sides confused."""
+    candidates = candidates_from(
+        "body", [0, 0, 0, 0], [0.4, 0.9, 0.3, 0.2],
+        [[5, 0, 105, 100], [0, 0, 100, 100], [0, 0, 100, 100], [30, 0, 130, 100]],
+    )  # fmt: skip
+    candidates.keypoints_2d[2] = candidates.keypoints_2d[2][list(BODY.swap)]
+    # Boxes of IoU 1 that do not overlap "enough" stand for those of different sizes.
+    apart = IntegrationSettings(K=10, th_iou=1.0)
+    assert len(integrate(candidates, apart)) == 4
+    found = integrate(candidates, replace(apart, th_double=0.06))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.2])
+    found = integrate(candidates, replace(apart, th_double=0.31))
+    assert found.scores.tolist() == pytest.approx([0.9])
+    found = integrate(candidates, replace(apart, th_double=0.049))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
 
 
 @pytest.mark.parametrize("part", ["body", "hand", "face"])

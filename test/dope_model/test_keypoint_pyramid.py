@@ -9,17 +9,16 @@ import pytest
 import torch
 from packages import package
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
-from dope_model.network.heads import poses_from_deltas
-from dope_model.network.pyramid import KEYPOINTS, ConvSame, KeypointPyramid, unfold_maps
-from dope_model.network.roi_vectors import POINT_SCALE, SHARPNESS, points_of
-from dope_model.runtime.static_graph import pool_by_grid
-from dope_model.skeleton import BODY
+from dope_model.network.heads import DECISION, poses_from_deltas
+from dope_model.network.joint_maps import MAPS, maps_of_joints
+from dope_model.network.pyramid import ConvSame, unfold_maps
+from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of
+from dope_model.skeleton import BODY, FACE84
 from dope_model.training import movenet
-from dope_model.training.movenet import start_at_keypoints
+from dope_model.training.movenet import TRUSTED, UNTRUSTED, start_at_maps
 from dope_model.training.pretrained import convert_backbone
 from dope_model.training.tfjs import read_tfjs
 
@@ -28,18 +27,17 @@ CONFIG = NetworkConfig({"body": PartConfig(13, 3)}, backbone="mobilenet_v2_keypo
 
 def test_maps_point_at_their_peak():
     """A Gaussian is the softmax of a parabola: its mean is known."""
-    side, x, y, spread = 28, 0.3, 0.65, 0.06
+    side, x, y, spread = 28, 0.3, 0.65, 0.03
     grid = (torch.arange(side) + 0.5) / side
     distance = (grid[None, :] - x) ** 2 + (grid[:, None] - y) ** 2
     logits = 2.0 - distance / (2 * SHARPNESS * spread**2)
     flat = torch.full((side, side), -3.0)
-    px, py, sure, sx, sy = points_of(torch.stack([logits, flat])[None])[0].view(5, 2)[:, 0].tolist()
-    assert px / POINT_SCALE + 0.5 == pytest.approx(x, abs=1e-3)
-    assert py / POINT_SCALE + 0.5 == pytest.approx(y, abs=1e-3)
-    assert sure == pytest.approx(1 / (1 + np.exp(-2.0)), abs=0.01)
-    assert (sx, sy) == pytest.approx((px * sure, py * sure))
-    middle = points_of(flat[None, None])[0].tolist()
-    assert middle == pytest.approx([0, 0, 1 / (1 + np.exp(3.0)), 0, 0], abs=1e-6)
+    values = points_of(torch.stack([logits, flat])[None])[0].view(5, 2)
+    mean_x, mean_y, sure, peak_x, peak_y = values[:, 0].tolist()
+    for found in ((mean_x, mean_y), (peak_x, peak_y)):
+        assert np.array(found) / POINT_SCALE + 0.5 == pytest.approx([x, y], abs=1e-3)
+    assert sure == pytest.approx(1 / (1 + np.exp(-2.0)), abs=0.02)
+    assert values[:3, 1].tolist() == pytest.approx([0, 0, 1 / (1 + np.exp(3.0))], abs=1e-6)
 
 
 def test_fine_maps_come_back_out_of_the_one_tensor():
@@ -60,33 +58,95 @@ def test_stride_two_is_padded_after_the_map():
     assert convolution(image)[0, 0, 0].tolist() == [111, 11100, 110000]
 
 
-def test_fine_pooling_is_aligned_roi_align():
-    maps = torch.randn(1, 3, 20, 31, generator=torch.Generator().manual_seed(0))
-    boxes = torch.tensor([[3.0, 5, 60, 70], [0, 0, 124, 80], [100.5, 40.25, 110, 79.9]])
-    expected = roi_align(maps, [boxes], 28, 0.25, 1, aligned=True)
-    found = pool_by_grid(maps, boxes / 4, 28, 1, aligned=True)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+def test_every_map_belongs_to_one_joint():
+    parts = (("body", 13), ("hand", 21), ("face", 84))
+    body, hand, face = (maps_of_joints(*part) for part in parts)
+    assert maps_of_joints("body", 14) == body
+    assert body.keys() == set(range(13)) and hand.keys() == set(range(21))
+    # COCO's: nose, eyes and ears are no joints of ours.
+    used = [*range(5), *body.values(), *hand.values(), *face.values()]
+    assert sorted(used) == list(range(MAPS))
+    assert body[BODY.index["left_ankle"]] == 15
+    # A mirrored face has maps for the same landmarks.
+    assert {FACE84.swap[j] for j in face} == face.keys()
 
 
-def test_the_branches_start_at_the_keypoints():
-    """Whatever the class, joints lie where their map points; the head between the ears."""
-    network = DopeNetwork(CONFIG)
-    branches = network.branches["body"]
-    branches.anchor_poses.uniform_(0, 1)
-    start_at_keypoints(network)
-    place = torch.rand(KEYPOINTS, 2, generator=torch.Generator().manual_seed(1))
-    vectors = torch.randn(1, branches.cls_score.in_features)
-    first, maps = vectors.shape[1] - network.roi_vector.points, KeypointPyramid.maps
+WHOLE = NetworkConfig(
+    {"body": PartConfig(13, 3), "hand": PartConfig(21, 2), "face": PartConfig(84, 2)},
+    backbone="mobilenet_v2_keypoints",
+)
+BOX = torch.tensor([[100.0, 50, 300, 450]])
+
+
+def vectors_that_point(network, place):
+    """A RoI's random vector whose maps point at `place` (MAPS, 2) in the unit box."""
+    vectors = torch.randn(1, network.branches["body"].cls_score.in_features)
+    first = vectors.shape[1] - network.roi_vector.points
     for axis in range(2):
-        start = first + axis * maps
-        vectors[0, start : start + KEYPOINTS] = (place[:, axis] - 0.5) * POINT_SCALE
-    deltas = branches(vectors).deltas[0]
-    boxes = torch.tensor([[100.0, 50, 300, 450]]).expand(3, 4)
-    found, _ = poses_from_deltas(boxes, branches.anchor_poses, deltas)
-    for one in found.detach():
-        for joint, points in (("right_wrist", [10]), ("left_ankle", [15]), ("head", [3, 4])):
-            expected = place[points].mean(dim=0) * torch.tensor([200, 400]) + boxes[0, :2]
-            torch.testing.assert_close(one[BODY.index[joint]], expected, atol=1e-3, rtol=0)
+        start = first + (PEAK + axis) * MAPS
+        vectors[0, start : start + MAPS] = (place[:, axis] - 0.5) * POINT_SCALE
+    return vectors
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_joints_lie_between_what_is_regressed_and_where_their_maps_point(share):
+    """Whatever the class; joints without a map are regressed."""
+    network = DopeNetwork(WHOLE)
+    place = torch.rand(MAPS, 2, generator=torch.Generator().manual_seed(1))
+    vectors = vectors_that_point(network, place)
+    for part, branches in network.branches.items():
+        count, joints = branches.part.anchor_poses, branches.part.joints
+        branches.anchor_poses.uniform_(0, 1)
+        torch.nn.init.normal_(branches.pose_pred.weight, std=0.05)
+        torch.nn.init.zeros_(branches.map_trust.trust.weight)
+        logit = torch.tensor(share).logit(1e-7) / DECISION
+        torch.nn.init.constant_(branches.map_trust.trust.bias, logit)
+        trusting = branches(vectors).deltas[0].detach()
+        trust, branches.map_trust = branches.map_trust, None
+        plain = branches(vectors).deltas[0].detach()
+        branches.map_trust = trust
+        found, depth = poses_from_deltas(BOX.expand(count, 4), branches.anchor_poses, trusting)
+        regressed, same = poses_from_deltas(BOX.expand(count, 4), branches.anchor_poses, plain)
+        assert torch.equal(depth, same)
+        maps = maps_of_joints(part, joints)
+        for joint in range(joints):
+            expected = regressed[:, joint]
+            if joint in maps:
+                pointed = place[maps[joint]] * torch.tensor([200, 400]) + BOX[0, :2]
+                expected = expected + share * (pointed - expected)
+            torch.testing.assert_close(found[:, joint], expected, atol=1e-2, rtol=0)
+
+
+def test_the_branches_start_at_the_maps_of_movenet():
+    network = DopeNetwork(WHOLE)
+    for branches in network.branches.values():
+        torch.nn.init.zeros_(branches.pose_pred.weight)
+        torch.nn.init.zeros_(branches.pose_pred.bias)
+        branches.anchor_poses.uniform_(0, 1)
+    start_at_maps(network)
+    place = torch.rand(MAPS, 2, generator=torch.Generator().manual_seed(1))
+    vectors = vectors_that_point(network, place)
+    shares = {
+        "body": 1 / (1 + np.exp(-DECISION * TRUSTED)),
+        "hand": 1 / (1 + np.exp(-DECISION * UNTRUSTED)),
+    }
+    for part, joint in (("body", BODY.index["right_wrist"]), ("hand", 4)):
+        branches = network.branches[part]
+        anchor = branches.anchor_poses[1, joint, :2]
+        pointed = place[maps_of_joints(part, branches.part.joints)[joint]]
+        expected = shares[part] * (pointed - anchor)
+        torch.testing.assert_close(
+            branches(vectors).deltas[0, 1, joint, :2].detach(), expected.float(), atol=1e-4, rtol=0
+        )
+
+
+def test_a_second_peak_pulls_the_mean_only():
+    maps = torch.full((1, 1, 28, 28), -9.0)
+    maps[0, 0, 5, 6], maps[0, 0, 5, 7], maps[0, 0, 20, 25] = 3.0, 3.0, 3.0 - 1e-6
+    mean_x, mean_y, _, peak_x, peak_y = (points_of(maps)[0] / POINT_SCALE + 0.5).tolist()
+    assert (peak_x, peak_y) == pytest.approx((7 / 28, 5.5 / 28), abs=1e-4)
+    assert mean_x == pytest.approx((6.5 + 7.5 + 25.5) / 3 / 28, abs=1e-4)
+    assert mean_y == pytest.approx((5.5 + 5.5 + 20.5) / 3 / 28, abs=1e-4)
 
 
 def tfjs_package(path, tensors, model=movenet.MODEL):
@@ -186,7 +246,7 @@ def test_movenets_weights_find_their_places(tmp_path):
     assert ours.detach()[0, :, 1, 1].numpy() == pytest.approx(by_hand, abs=2e-2)
 
     last = tensors[f"{movenet._HEAD}conv2d_7/Conv2D/ReadVariableOp"][0, 0]
-    kept = pyramid.keypoints[1].weight.detach()[:KEYPOINTS, :, 0, 0].numpy()
+    kept = pyramid.keypoints[1].weight.detach()[:, :, 0, 0].numpy()
     assert kept == pytest.approx(last.T, abs=1e-3)
 
 

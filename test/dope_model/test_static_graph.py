@@ -13,12 +13,16 @@ from torch import nn  # noqa: E402
 from torchvision.ops import nms, roi_align  # noqa: E402
 
 from dope_model.network.config import Mode, NetworkConfig, PartConfig  # noqa: E402
-from dope_model.network.dope import DopeNetwork  # noqa: E402
+from dope_model.network.dope import COARSE, FINE, DopeNetwork  # noqa: E402
+from dope_model.network.roi_pooling import (  # noqa: E402
+    pool_by_grid,
+    pool_by_matrices,
+    pool_by_op,
+    pool_for_gradients,
+)
 from dope_model.runtime.static_graph import (  # noqa: E402
     StaticDope,
     fold_batch_norms,
-    pool_by_grid,
-    pool_by_matrices,
     suppress,
 )
 from dope_model.runtime.winograd import WinogradConv, use_winograd  # noqa: E402
@@ -63,13 +67,29 @@ def random_boxes(count: int, seed: int, height: float, width: float) -> torch.Te
     return torch.cat([corner - 0.1 * size, corner + size], dim=1)
 
 
+@pytest.mark.parametrize("grid", [COARSE, FINE])
 @pytest.mark.parametrize("pool", [pool_by_matrices, pool_by_grid])
-def test_pooling_is_torchvisions(pool):
+def test_pooling_is_torchvisions(pool, grid):
     features = torch.randn(1, 16, 25, 34, generator=torch.Generator().manual_seed(0))
     boxes = random_boxes(40, 1, 25 * 16, 34 * 16)
     boxes[0] = 0  # an empty proposal
-    expected = roi_align(features, [boxes], 7, 1 / 16, 2, aligned=False)
-    assert torch.allclose(pool(features, boxes / 16), expected, atol=1e-4)
+    expected = roi_align(features, [boxes], grid.bins, 1 / 16, grid.samples, aligned=grid.aligned)
+    assert torch.allclose(pool(features, boxes / 16, grid), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("grid", [COARSE, FINE])
+def test_pooling_for_gradients_is_torchvisions(grid):
+    """Values and gradients, also where an image has no box."""
+    features = torch.randn(3, 5, 12, 9, generator=torch.Generator().manual_seed(0))
+    boxes = [random_boxes(count, count, 12 * 16, 9 * 16) for count in (4, 0, 7)]
+    weights = torch.randn(11, 5, grid.bins, grid.bins)
+    results = []
+    for pool in (pool_by_op, pool_for_gradients):
+        leaf = features.clone().requires_grad_(True)
+        pooled = pool(leaf, boxes, 16, grid)
+        (pooled * weights).sum().backward()
+        results.append((pooled, leaf.grad))
+    torch.testing.assert_close(results[1], results[0], atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(5))

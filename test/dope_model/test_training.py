@@ -17,7 +17,8 @@ from dope_model.checkpoint import load_checkpoint  # noqa: E402
 from dope_model.commands.train import with_changes  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.config import Mode  # noqa: E402
-from dope_model.network.heads import PartOutput  # noqa: E402
+from dope_model.network.heads import MapChoice, PartOutput  # noqa: E402
+from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of  # noqa: E402
 from dope_model.pictures import read_rgb  # noqa: E402
 from dope_model.postprocess.integration import integrate  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
@@ -35,7 +36,9 @@ from dope_model.training.losses import (  # noqa: E402
     classification_loss,
     distillation_class_loss,
     distillation_pose_loss,
+    maps_loss,
     regression_loss,
+    trust_loss,
 )
 from dope_model.training.step import LossSettings, expert_boxes, training_losses  # noqa: E402
 
@@ -127,6 +130,69 @@ def test_only_the_true_class_is_regressed():
     regression_loss(output, *rest).backward()
     touched = output.deltas.grad.abs().sum(dim=(2, 3)) > 0
     assert touched.tolist() == [[False, True], [False, False]]
+
+
+def test_maps_by_hand():
+    """Joint 0 lies between two cells of map 1, joint 1 beside the box, joint 2 is not valid."""
+    maps = {0: 1, 1: 0, 2: 2}
+    boxes = torch.tensor([[0.0, 0, 8, 8], [8.0, 0, 16, 8], [0.0, 0, 4, 4]])
+    poses = torch.zeros(3, 3, 5)
+    poses[1, 0, :2] = torch.tensor([11.5, 5.0])  # x: 1.25 cells from the first one's middle
+    poses[1, 1, :2] = torch.tensor([5.0, 5.0])
+    poses[1, 2, :2] = torch.tensor([11.0, 5.0])
+    valid = torch.ones(3, 3, 2, dtype=torch.bool)
+    valid[1, 2, 0] = False
+    fine = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    fine[1, 1] = 0
+    fine[1, 1, 2, 1], fine[1, 1, 2, 2] = math.log(3) / SHARPNESS, math.log(2) / SHARPNESS
+    # 14 cells of weight 1 beside those of 3 and 2; the place is 3/4 in the one, 1/4 in the other.
+    expected = -(0.75 * math.log(3 / 19) + 0.25 * math.log(2 / 19))
+    labels = torch.tensor([0, 2, -1])
+    assert maps_loss(fine, maps, boxes, labels, poses, valid).item() == pytest.approx(expected)
+    # A second positive box without a joint in it halves the mean.
+    labels[2] = 1
+    poses[2, :, 0] = 20
+    half = maps_loss(fine, maps, boxes, labels, poses, valid).item()
+    assert half == pytest.approx(expected / 2)
+    assert maps_loss(fine, maps, boxes, torch.zeros(3).long(), poses, valid).item() == 0
+
+
+def test_maps_learn_where_joints_are():
+    """Following the gradient moves what `points_of` says onto the joint, also to the very edge."""
+    boxes = torch.tensor([[0.0, 0, 28, 28]])
+    poses = torch.zeros(1, 2, 5)
+    poses[0, :, :2] = torch.tensor([[20.3, 9.0], [28.0, 0.2]])
+    valid = torch.ones(1, 2, 2, dtype=torch.bool)
+    fine = torch.zeros(1, 2, 28, 28, requires_grad=True)
+    for _ in range(200):
+        loss = maps_loss(fine, {0: 0, 1: 1}, boxes, torch.tensor([1]), poses, valid)
+        (gradient,) = torch.autograd.grad(loss, fine)
+        fine = (fine - gradient).detach().requires_grad_(True)
+    places = points_of(fine)[0].view(5, 2)[PEAK:].T / POINT_SCALE + 0.5
+    torch.testing.assert_close(places * 28, poses[0, :, :2], atol=0.6, rtol=0)
+
+
+def test_trust_by_hand():
+    """The map is nearer for one joint of one box, the regressor for another; a third is not seen,
+    and a fourth has no map."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 100, 200]])
+    anchors = torch.zeros(2, 4, 5)
+    anchors[1, :, 0] = 0.5
+    poses = torch.zeros(2, 4, 5)
+    poses[1, :, :2] = torch.tensor([60.0, 100.0])  # 0.1 and 0.5 from the anchor pose of class 2
+    regressed, pointed = torch.zeros(2, 2, 4, 2), torch.zeros(2, 2, 3, 2)
+    regressed[1, 1] = torch.tensor([0.1, 0.4])
+    pointed[1, 1] = torch.tensor([[0.1, 0.55], [0.3, 0.5], [0.1, 0.5]])
+    valid = torch.ones(2, 4, 2, dtype=torch.bool)
+    valid[1, 2, 0] = False
+    logits = torch.tensor([[9.0, 9, 9], [math.log(3), math.log(3), -5]])
+    choice = MapChoice(logits, regressed, pointed, torch.tensor([0, 1, 2]))
+    expected = -(math.log(3 / 4) + math.log(1 / 4)) / 2
+    labels = torch.tensor([0, 2])
+    found = trust_loss(choice, anchors, boxes, labels, poses, valid).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+    nobody = torch.zeros(2, dtype=torch.int64)
+    assert trust_loss(choice, anchors, boxes, nobody, poses, valid).item() == 0
 
 
 def test_distilled_scores_by_hand():
@@ -310,14 +376,34 @@ def test_pretrained_layers_learn_at_their_own_rate(rings, tmp_path):
     before = {name: value.clone() for name, value in run.network.named_parameters()}
     recorded(run, 1)
     same = {n for n, value in run.network.named_parameters() if torch.equal(value, before[n])}
-    pretrained = {n for n in before if n.startswith("backbone.") and ".joined." not in n}
+    fresh_layers = ("backbone.joined.", "backbone.part_maps.")
+    pretrained = {n for n in before if n.startswith("backbone.") and not n.startswith(fresh_layers)}
     assert pretrained <= same and "backbone.joined.weight" not in same
+    assert "backbone.part_maps.last.weight" not in same
     assert "roi_vector.both.weight" not in same
+
+
+def test_adamw_moves_pretrained_layers_by_a_share_of_their_size(rings, tmp_path):
+    """A first step of Adam is the rate times the gradient's sign, wherever that is not tiny; the
+    warm-up starts at a hundredth of the rate."""
+    settings = replace(
+        SETTINGS, optimizer="adamw", backbone_rate=0.5, weight_decay=0.0, warm_up_steps=1
+    )
+    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+    name = "backbone.smooth.8.1.weight"
+    checkpoint.state[name] *= 1e-3
+    run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
+    parameter = dict(run.network.named_parameters())[name]
+    before = parameter.detach().clone()
+    recorded(run, 1)
+    step = (parameter.detach() - before).abs().max().item()
+    size = before.square().mean().sqrt().item()
+    assert step == pytest.approx(0.01 * settings.learning_rate * 0.5 * size, rel=0.05)
 
 
 def test_a_pyramid_freezes_from_its_first_stage_on(rings, tmp_path):
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
-    for stages, moving in ((18, "top"), (22, "keypoints.1"), (0, "blocks.0.0")):
+    for stages, moving in ((18, "top"), (22, "joined"), (0, "blocks.0.0")):
         settings = replace(SETTINGS, frozen_stages=stages)
         folder = tmp_path / str(stages)
         network = Trainer(checkpoint, [rings], settings, folder, torch.device("cpu")).network

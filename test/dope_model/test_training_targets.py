@@ -156,6 +156,31 @@ def test_labels_follow_the_picture(seed):
     assert checked >= 4
 
 
+def test_an_aimed_view_has_an_instance_in_its_middle_half():
+    """However small a part of the picture is seen."""
+    labels = face_labels(np.array([[30.0, 270.0], [250.0, 40.0]]), np.array([20.0, 12.0]))
+    sample = Sample("a", 300, 300, {"face": labels})
+    picture = np.zeros((300, 300, 3), np.uint8)
+    settings = Augmentation(scale=(3, 4), aimed=1.0, perspective=0.0, colour=0)
+    seen = []
+    for seed in range(20):
+        view = random_view(picture, sample, (100, 100), settings, np.random.default_rng(seed))
+        points = view.instances["face"].keypoints_2d
+        middles = (points.min(axis=1) + points.max(axis=1)) / 2
+        assert len(middles) == 1 and (np.abs(middles[0] - 50) < 25 + 3).all()
+        seen.append(round(np.ptp(points[0], axis=0).max()))
+    assert max(seen) > 1.4 * min(seen)  # both faces come
+
+
+def test_nothing_to_aim_at_is_no_hindrance():
+    labels = face_labels(np.zeros((0, 2)), np.zeros(0))
+    view = random_view(
+        np.zeros((50, 50, 3), np.uint8), Sample("a", 50, 50, {"face": labels}), (40, 40),
+        Augmentation(aimed=1.0), np.random.default_rng(0),
+    )  # fmt: skip
+    assert view.image.shape == (40, 40, 3)
+
+
 def test_small_and_cut_instances_are_ignored():
     labels = face_labels(np.array([[60.0, 60.0], [118.0, 60.0]]), np.array([4.0, 30.0]))
     sample = Sample("a", 120, 120, {"face": labels})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -31,13 +33,15 @@ def test_a_name_that_is_neither_file_nor_model_is_explained(tmp_path):
 def test_packing_halves_the_file_and_keeps_its_description(tmp_path, capsys):
     source, out = weights_file("dope_lite"), tmp_path / "packed.safetensors"
     arguments = ["pack", str(source), "--out", str(out), "--about", "licence=mine",
-                 "--post", "hand.th_persondetect=0.25", "--proposals", "30"]  # fmt: skip
+                 "--post", "hand.th_persondetect=0.25", "--post", "body.th_double=0.2",
+                 "--proposals", "30", "--size", "192"]  # fmt: skip
     assert main(arguments) == 0
     before, after = load_checkpoint(source), load_checkpoint(out)
     assert after.about == {**before.about, "licence": "mine"}
     assert after.integration["hand"].th_persondetect == 0.25
-    assert after.integration["body"] == before.integration["body"]
-    assert after.mode.proposals == 30
+    assert after.integration["body"] == replace(before.integration["body"], th_double=0.2)
+    assert after.integration["face"] == before.integration["face"]
+    assert (after.mode.proposals, after.mode.min_size) == (30, 192)
     two_bytes_each = 2 * sum(t.numel() for t in after.state.values())
     assert out.stat().st_size < 1.1 * two_bytes_each
     assert main([*arguments, "--post", "foot.K=1"]) == 1
