@@ -32,8 +32,8 @@ class IntegrationSettings:
         th_persondetect: least score of a mode that is reported.
         th_double: a detection is a better one's double, and is left out, if its joints are on
             average nearer to the better one's than this share of the latter's longer side; 0: there
-            are no doubles. Groups of boxes of the same person that differ in size do not
-            overlap enough for a large `th_iou`. Ours, not LCR-Net++'s.
+            are no doubles. With a large `th_iou` a person comes out once for every size of box
+            that it was found by. Ours, not LCR-Net++'s.
     """
 
     K: int

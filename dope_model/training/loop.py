@@ -323,7 +323,7 @@ def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.
         groups = [fresh, {"params": known, "share": share}]
         return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
     if settings.optimizer == "adamw":
-        sizes = [p.detach().square().mean().sqrt().item() for p in known]
+        sizes = [p.detach().square().mean().sqrt().item() or 1.0 for p in known]
         groups = [{"params": [p], "share": share * s} for p, s in zip(known, sizes, strict=True)]
         return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
