@@ -19,7 +19,7 @@ def dope_node(context):
     """The node; launch arguments that are given come before the config file's parameters."""
     # Plain dictionary values keep their types: a file named 1.0 stays a name.
     given = {}
-    for name in ("model", "image_transport"):
+    for name in ("model", "mode", "image_transport"):
         if text := LaunchConfiguration(name).perform(context):
             given[name] = text
     for name in ("rectified", "publish_tf", "publish_rep155", "autostart", "use_sim_time"):
@@ -106,6 +106,12 @@ def generate_launch_description() -> LaunchDescription:
                 "model",
                 default_value="",
                 description="experts, experts:thorough or a weights file; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "mode",
+                default_value="",
+                choices=["", "realtime", "paper", "trained"],
+                description="A network's configuration; empty: as in config",
             ),
             DeclareLaunchArgument(
                 "autostart",

@@ -30,7 +30,11 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
-    parser.add_argument("--engine", default="auto", choices=list(ENGINES))
+    parser.add_argument(
+        "--engine", default="torch", choices=list(ENGINES),
+        help="the others make a graph for every size of picture, which takes seconds; for many "
+        "pictures of one size, auto takes the fastest (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
     parser.add_argument(
         "--random", type=int, metavar="N", help="of all the pictures so many, drawn at random"

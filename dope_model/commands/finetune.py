@@ -30,7 +30,7 @@ def add_finetune(subparsers: argparse._SubParsersAction) -> None:
 def run_finetune(options: argparse.Namespace) -> int:
     """Widen the network's last body layer and train it."""
     from dope_model.checkpoint import load_checkpoint
-    from dope_model.commands.train import with_changes
+    from dope_model.commands.train import run_trainer, with_changes
     from dope_model.runtime.torch_engine import pick_device
     from dope_model.training.data import Source
     from dope_model.training.fourteen_joints import freeze_all_but_body_poses, widened
@@ -45,10 +45,6 @@ def run_finetune(options: argparse.Namespace) -> int:
         pick_device(options.device),
     )
     freeze_all_but_body_poses(trainer)
-    print(
-        f"{len(trainer.views)} pictures an epoch, {settings.epochs} epochs, on {trainer.device}; "
-        f"from batch {trainer.batch}"
-    )
-    trainer.run(options.max_batches)
+    run_trainer(trainer, options.max_batches)
     print(f"{options.out}: weights of 14 body joints after {trainer.batch} batches")
     return 0

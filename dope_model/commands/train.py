@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dope_model.commands.stopping import stops_when_asked
 from dope_model.skeleton import PARTS
+
+if TYPE_CHECKING:
+    from dope_model.training.loop import Trainer
 
 
 def add_train(subparsers: argparse._SubParsersAction) -> None:
@@ -14,7 +19,8 @@ def add_train(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "train",
         help=__doc__,
-        description=__doc__ + " Started again with the same folder, it goes on where it was.",
+        description=__doc__ + " Started again with the same folder, it goes on where it was: "
+        "after Ctrl-C or SIGTERM too, on which it stops when the batch is done.",
     )
     parser.add_argument(
         "--data", action="append", required=True, metavar="LABELS:IMAGES[:REPEAT]",
@@ -83,13 +89,19 @@ def run_train(options: argparse.Namespace) -> int:
     trainer = Trainer(
         checkpoint, sources, settings, options.out, pick_device(options.device), experts
     )
-    print(
-        f"{len(trainer.views)} pictures an epoch, {settings.epochs} epochs, on {trainer.device}; "
-        f"from batch {trainer.batch}"
-    )
-    trainer.run(options.max_batches)
+    run_trainer(trainer, options.max_batches)
     print(f"{options.out}: weights after {trainer.batch} batches")
     return 0
+
+
+def run_trainer(trainer: Trainer, max_batches: int | None) -> None:
+    """Say what is to be done, and train until that, or until one asks to stop."""
+    print(
+        f"{len(trainer.views)} pictures an epoch, {trainer.settings.epochs} epochs, on "
+        f"{trainer.device}; from batch {trainer.batch}"
+    )
+    with stops_when_asked(trainer.stop):
+        trainer.run(max_batches)
 
 
 def with_changes(settings, changes: list[str]):
@@ -124,7 +136,12 @@ def _with_change(settings, full_name: str, path: list[str], text: str):
     elif isinstance(old, str):
         new = text
     elif isinstance(old, tuple) and all(isinstance(x, float) for x in old):
-        new = tuple(float(x) for x in text.split(","))
+        try:
+            new = tuple(float(x) for x in text.split(","))
+        except ValueError as error:
+            raise ValueError(f"{full_name} are numbers with commas, not {text!r}") from error
+    elif isinstance(old, tuple) and old and all(isinstance(x, str) for x in old):
+        new = tuple(text.split(","))
     else:
         raise ValueError(f"{full_name} cannot be set here")
     return replace(settings, **{path[0]: new})

@@ -72,6 +72,7 @@ class DopeNetwork(nn.Module):
         self.roi_features = backbone.roi_features
         self.roi_vector = backbone.roi_vector
         self.channels = backbone.channels
+        self.has_maps = backbone.points
         self.branches = nn.ModuleDict(
             {
                 name: PartBranches(name, backbone.roi_channels, part, backbone.points)
@@ -122,10 +123,19 @@ class DopeNetwork(nn.Module):
     def pool(self, features: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """RoIs in float32: (R, channels, 7, 7), and (R, maps, 28, 28) where there are fine maps."""
         # FP16 sampling points would be off by up to a quarter of a cell.
-        coarse, fine = unfold_maps(features.float(), self.channels)
+        features = features.float()
+        coarse = unfold_maps(features, self.channels)[0]
+        fine = self.pool_maps(features, boxes) if self.has_maps else None
+        return self._pool(coarse, boxes, STRIDE, COARSE), fine
+
+    def pool_maps(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
+        """The fine maps of RoIs in float32, (R, maps, 28, 28)."""
+        fine = unfold_maps(features.float(), self.channels)[1]
+        return self._pool(fine, boxes, FINE_STRIDE, FINE)
+
+    def _pool(self, features: Tensor, boxes: list[Tensor], stride: int, grid: Grid) -> Tensor:
         pool = pool_for_gradients if self.training else pool_by_op
-        pooled = pool(coarse, boxes, STRIDE, COARSE)
-        return pooled, None if fine is None else pool(fine, boxes, FINE_STRIDE, FINE)
+        return pool(features, boxes, stride, grid)
 
     def roi_vectors(self, pooled: tuple[Tensor, Tensor | None]) -> Tensor:
         """What `pool` gives to vectors (R, RoI channels) for the branches."""

@@ -98,28 +98,49 @@ class KeypointPyramid(nn.Module):
 
 
 class PartMaps(nn.Module):
-    """Maps of the joints that MoveNet does not know, from features of strides 16, 8 and 4."""
+    """Maps of the joints that MoveNet does not know, from features of strides 16, 8 and 4.
+
+    MoveNet's features know no fingers, so that most of the work is done here: at stride 8, where a
+    hand is a few cells wide, and once more at stride 4, which is as fine as the maps are.
+    """
 
     def __init__(self, channels: int, maps: int) -> None:
         super().__init__()
         width = _PART_WIDTH
         self.lateral = nn.ModuleDict(
             {
-                "16": nn.Conv2d(channels, width, 1),
-                "8": nn.Conv2d(48, width, 1),
-                "4": nn.Conv2d(40 + 24, width, 1),
+                "16": _normed(channels, width, 1),
+                "8": _normed(48, width, 1),
+                "4": _normed(40 + 24, width, 1),
             }
         )
-        self.smooth = nn.Sequential(_separable(width, width), _separable(width, width))
+        self.eight = nn.Sequential(_Residual(width), _Residual(width))
+        self.four = _Residual(width)
         self.last = nn.Conv2d(width, maps, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module is not self.last:
-                nn.init.kaiming_normal_(module.weight)
 
     def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        x = F.relu(self.lateral["8"](eight) + _twice(self.lateral["16"](sixteen)))
-        x = F.relu(self.lateral["4"](four) + _twice(x))
-        return self.last(self.smooth(x))
+        x = self.eight(F.relu(self.lateral["8"](eight) + _twice(self.lateral["16"](sixteen))))
+        return self.last(self.four(F.relu(self.lateral["4"](four) + _twice(x))))
+
+
+class _Residual(nn.Module):
+    """Two convolutions 3 x 3 beside the identity, which is all that it is at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _normed(width, width, 3)
+        self.second = _normed(width, width, 3)
+        nn.init.zeros_(self.second[1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+def _normed(inputs: int, outputs: int, size: int) -> nn.Sequential:
+    """A convolution and a batch norm that learns: these layers start from nothing."""
+    conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 def unfold_maps(features: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:

@@ -28,10 +28,11 @@ from dope_model.network.roi_pooling import pool_by_grid, pool_by_matrices
 from dope_model.postprocess.candidates import Candidates
 
 # To be raised with every change of the graph's maths: graphs kept from before are made anew.
-REVISION = 4
+REVISION = 5
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
 # another. Network boxes have chains of about 8; the output says if it was not enough.
 NMS_ROUNDS = 24
+BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 # Above so many RoIs the matrix form's intermediate grows too large.
 MATRIX_POOLING_ROIS = 100
 # score, class, box
@@ -135,7 +136,7 @@ class StaticDope(nn.Module):
         pooling: str | None = None,
     ) -> None:
         super().__init__()
-        if any(isinstance(module, FrozenBatchNorm2d) for module in network.modules()):
+        if any(isinstance(module, BATCH_NORMS) for module in network.modules()):
             network = for_inference(network)
         self.network = network
         self.image_size = (height, width)
@@ -262,11 +263,11 @@ def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Put every frozen batch norm into the convolution before it; changes `network` itself."""
+    """Put every batch norm into the convolution before it; changes `network` itself."""
     for module in list(network.modules()):
         previous: nn.Module | None = None
         for name, child in list(module.named_children()):
-            if isinstance(child, FrozenBatchNorm2d) and isinstance(previous, nn.Conv2d):
+            if isinstance(child, BATCH_NORMS) and isinstance(previous, nn.Conv2d):
                 weight, bias = fuse_conv_bn_weights(
                     previous.weight, previous.bias, child.running_mean, child.running_var,
                     child.eps, child.weight, child.bias,

@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 
 from dope_model.datasets.labels import PartLabels, Sample
+from dope_model.skeleton import PARTS
 from dope_model.training.instances import Instances, instance_boxes, instances_of
+
+_LARGEST_PIXEL = 3.0  # times its side: more shows nothing new
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,12 @@ class Augmentation:
             log-uniformly from this range.
         aimed: probability that a view is shifted to have a random instance, of a part drawn first,
             in its middle half; otherwise it lies anywhere in the picture.
+        aimed_parts: the parts that are drawn from; one that stands twice is drawn twice as often.
+        aimed_size: the longer side of the instance that a view is aimed at, relative to the
+            canvas' shorter one, is drawn log-uniformly from this range; (0, 0) leaves the view's
+            scale as it is. Hands get large on small, cheap canvases that way.
         turn_deg: in-plane rotation, uniform within plus and minus this.
+        turned: probability that the rotation is any angle instead.
         perspective: how far corners move, as a share of the picture's side (section 3.3: hands).
         colour: strength of the change of brightness, contrast, saturation and hue, 0 to 1.
         min_sizes: by part, px on the canvas: smaller instances become ignore regions.
@@ -34,11 +42,25 @@ class Augmentation:
     flip: float = 0.5
     scale: tuple[float, float] = (0.7, 1.6)
     aimed: float = 0.0
+    aimed_parts: tuple[str, ...] = ("body", "hand", "face")
+    aimed_size: tuple[float, float] = (0.0, 0.0)
     turn_deg: float = 10.0
+    turned: float = 0.0
     perspective: float = 0.04
     colour: float = 0.5
     min_sizes: tuple[tuple[str, float], ...] = (("body", 24), ("hand", 14), ("face", 14))
     min_visible: float = 0.35
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.aimed_parts) - set(PARTS):
+            raise ValueError(
+                f"aimed_parts: {', '.join(sorted(unknown))} is no part; known: {', '.join(PARTS)}"
+            )
+        smallest, largest = self.aimed_size
+        if self.aimed_size != (0, 0) and not 0 < smallest <= largest:
+            raise ValueError(
+                f"aimed_size: {smallest} to {largest} is no range of sizes above 0; 0,0 is none"
+            )
 
 
 NO_AUGMENTATION = Augmentation(
@@ -76,7 +98,7 @@ def random_view(
     """
     homography, flipped, turn = _random_homography(rgb, canvas, settings, random)
     if settings.aimed and random.random() < settings.aimed:
-        homography = _aimed(homography, sample, canvas, random)
+        homography = _aimed(homography, sample, canvas, settings, random)
     image = _warp(rgb, homography, canvas)
     if settings.colour:
         image = jitter_colours(image, settings.colour, random)
@@ -100,7 +122,8 @@ def _random_homography(
     low, high = np.log(settings.scale)
     fit = min(canvas[0] / width, canvas[1] / height)
     scale = fit * np.exp(random.uniform(low, high))
-    turn = np.radians(random.uniform(-settings.turn_deg, settings.turn_deg))
+    turn_deg = 180.0 if random.random() < settings.turned else settings.turn_deg
+    turn = np.radians(random.uniform(-turn_deg, turn_deg))
     # Where the picture is smaller than the canvas it moves inside it, else the canvas moves in it.
     slack = np.array(canvas) - scale * np.array([width, height])
     target = np.array(canvas) / 2 + random.uniform(-0.5, 0.5, 2) * slack
@@ -117,20 +140,34 @@ def _random_homography(
 
 
 def _aimed(
-    homography: np.ndarray, sample: Sample, canvas: tuple[int, int], random: np.random.Generator
+    homography: np.ndarray,
+    sample: Sample,
+    canvas: tuple[int, int],
+    settings: Augmentation,
+    random: np.random.Generator,
 ) -> np.ndarray:
-    """The homography shifted so that the middle of an instance is in the canvas' middle half."""
-    parts = [labels for labels in sample.parts.values() if labels.valid_2d.any()]
+    """The homography scaled and shifted for a random instance: its size is drawn, and its middle
+    lies in the canvas' middle half."""
+    parts = [sample.parts[name] for name in settings.aimed_parts if name in sample.parts]
+    parts = [labels for labels in parts if labels.valid_2d.any()]
     if not parts:
         return homography
     labels = parts[random.integers(len(parts))]
     some = np.flatnonzero(labels.valid_2d.any(axis=1))
     one = some[random.integers(len(some))]
     seen = labels.keypoints_2d[one][labels.valid_2d[one]]
-    middle = _apply(homography, (seen.min(axis=0) + seen.max(axis=0))[None].astype(float) / 2)[0]
-    shift = np.eye(3)
-    shift[:2, 2] = np.array(canvas) * random.uniform(0.25, 0.75, 2) - middle
-    return shift @ homography
+    low, high = seen.min(axis=0).astype(float), seen.max(axis=0).astype(float)
+    corners = _apply(homography, np.array([low, [high[0], low[1]], high, [low[0], high[1]]]))
+    scale = 1.0
+    if settings.aimed_size != (0, 0):
+        size = max(np.ptp(corners, axis=0).max(), 1.0)
+        scale = min(canvas) * np.exp(random.uniform(*np.log(settings.aimed_size))) / size
+        enlarged = np.sqrt(abs(np.linalg.det(homography[:2, :2])))
+        scale = min(scale, _LARGEST_PIXEL / enlarged)
+    middle = scale * corners.mean(axis=0)
+    shifted = np.diag([scale, scale, 1.0])
+    shifted[:2, 2] = np.array(canvas) * random.uniform(0.25, 0.75, 2) - middle
+    return shifted @ homography
 
 
 def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:

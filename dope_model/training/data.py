@@ -57,7 +57,11 @@ class Batch:
 
 
 class Views(Dataset):
-    """Random views of labelled pictures; item (epoch, index) is always the same view."""
+    """Random views of labelled pictures; item (epoch, index) is always the same view.
+
+    Args:
+        memory_gb: decoded pictures are kept up to so much, in each process that loads them.
+    """
 
     def __init__(
         self,
@@ -67,10 +71,13 @@ class Views(Dataset):
         augmentation: Augmentation,
         seed: int,
         partial_is_background: bool = False,
+        memory_gb: float = 0.0,
     ) -> None:
         self.anchors, self.canvas, self.augmentation = anchors, canvas, augmentation
         self.seed, self.partial_is_background = seed, partial_is_background
         self.items: list[tuple[Path, Sample]] = []
+        self._decoded: dict[Path, np.ndarray] = {}
+        self._room = int(memory_gb * 1e9)
         for source in sources:
             found = [(source.images / s.file, s) for s in LabelSet.load(source.labels)]
             missing = [path for path, _ in found if not path.is_file()]
@@ -90,8 +97,18 @@ class Views(Dataset):
         epoch, index = key
         path, sample = self.items[index]
         random = np.random.default_rng((self.seed, epoch, index))
-        view = random_view(read_rgb(path), sample, self.canvas, self.augmentation, random)
+        view = random_view(self._picture(path), sample, self.canvas, self.augmentation, random)
         return view.image, targets_of(view, self.anchors, self.partial_is_background)
+
+    def _picture(self, path: Path) -> np.ndarray:
+        """A picture (H, W, 3) uint8 RGB; the first ones fill the memory there is for them."""
+        found = self._decoded.get(path)
+        if found is None:
+            found = read_rgb(path)
+            if found.nbytes <= self._room:
+                self._room -= found.nbytes
+                self._decoded[path] = found
+        return found
 
 
 def batches_per_epoch(count: int, batch_size: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,14 +26,14 @@ from tqdm import tqdm
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dope_model.network.backbone import pretrained_parameters, stages_of
 from dope_model.network.config import Mode, NetworkConfig, PartConfig
-from dope_model.network.dope import DopeNetwork
+from dope_model.network.dope import PAD_TO, DopeNetwork
 from dope_model.network.pyramid import unfold_maps
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
 from dope_model.training.folding import fold_frozen_norms
 from dope_model.training.movenet import start_at_maps
-from dope_model.training.step import LossSettings, training_losses
+from dope_model.training.step import LossSettings, map_losses, training_losses
 
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
@@ -53,15 +54,19 @@ class TrainingSettings:
             steps do not follow the size of the gradient, takes them in units of the root mean
             square of each tensor, since weights from elsewhere may be of any size.
         warm_up_steps: steps in which the rate rises from a hundredth.
-        width, height: of the canvas, px.
+        width, height: of the canvas, px; multiples of 32, as the network's inputs are.
         frozen_stages: leading stages of the backbone that keep their weights; see
             `network.backbone.stages_of`.
         clip_gradient: largest norm of the gradient; early steps of an RPN can explode.
         averaging: share of the exponential moving average of the weights that a step keeps; the
             weights that are written are that average. 0 writes the weights themselves. A short
             training at a high rate gains most: 0.998 looks back over about 500 steps.
+        only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
+            views a second: for a first stage, on small canvases.
         mixed_precision: FP16 products on CUDA.
         partial_is_background: unannotated parts are background (the baseline of section 3.2).
+        memory_gb: for decoded pictures, in each worker. Decoding is more than half of what a view
+            costs to make.
         save_minutes: how often the state is written.
     """
 
@@ -80,10 +85,12 @@ class TrainingSettings:
     frozen_stages: int = 0
     clip_gradient: float = 10.0
     averaging: float = 0.0
+    only_maps: bool = False
     mixed_precision: bool = True
     partial_is_background: bool = False
     seed: int = 0
     workers: int = 2
+    memory_gb: float = 0.0
     save_minutes: float = 5.0
     losses: LossSettings = field(default_factory=LossSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -121,7 +128,16 @@ class Trainer:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         s = self.settings
+        if s.width % PAD_TO or s.height % PAD_TO:
+            raise ValueError(
+                f"a canvas of {s.width} x {s.height} px: take multiples of {PAD_TO} for width and "
+                "height"
+            )
         self.network = _made_fast(self.checkpoint.build(), self.device)
+        if s.only_maps and not self.network.has_maps:
+            raise ValueError(
+                f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
+            )
         _freeze(self.network, s.frozen_stages)
         anchors = {
             part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
@@ -137,7 +153,7 @@ class Trainer:
             _made_fast(expert, self.device).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
-            s.partial_is_background,
+            s.partial_is_background, s.memory_gb,
         )  # fmt: skip
         self.optimizer = _optimizer(self.network, s)
         self.average = (
@@ -150,11 +166,14 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(s.seed)
         self.batches_per_epoch = batches_per_epoch(len(self.views), s.batch_size)
         self.batch = 0  # batches done since the start of the run
+        self._stopping = False
         if (self.folder / STATE_FILE).is_file():
             self._resume()
 
     def run(self, max_batches: int | None = None, on_batch: Callable | None = None) -> None:
-        """Train to the end, or for `max_batches`; the state is saved on the way and at the end.
+        """Train to the end, for `max_batches`, or until `stop` is called.
+
+        The state is saved on the way and at the end.
 
         Raises:
             TrainingDiverged: a loss is no longer finite; nothing of that step was saved.
@@ -176,10 +195,16 @@ class Trainer:
                 log.write(self.batch, self._rate(), losses)
                 if on_batch is not None:
                     on_batch(self, losses)
+                if self._stopping:
+                    break
                 if time.monotonic() - saved > 60 * self.settings.save_minutes:
                     self.save()
                     saved = time.monotonic()
         self.save()
+
+    def stop(self) -> None:
+        """End a `run` after the batch that it is at."""
+        self._stopping = True
 
     def _batches(self, stop: int) -> Iterator[Batch]:
         """The batches of the run from here to `stop`."""
@@ -192,7 +217,7 @@ class Trainer:
             # Forked workers would inherit OpenCV's and OpenMP's locks without their threads.
             multiprocessing_context="spawn" if s.workers else None,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
         for batch in loader:
             yield batch.to(self.device)
@@ -205,6 +230,9 @@ class Trainer:
     def _step(self, batch) -> dict[str, float]:
         s = self.settings
         self.network.train()
+        for module in self.network.modules():  # what is frozen keeps its statistics too
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
         # A seed for each batch makes resuming exact; torchvision's RPN draws from the global one.
         seed = (s.seed * 1_000_003 + self.batch) % 2**31
         torch.manual_seed(seed)
@@ -212,7 +240,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate() * group["share"]
         with torch.autocast(self.device.type, enabled=self.half):
-            losses = training_losses(self.network, batch, s.losses, self.experts, self.generator)
+            losses = self._losses(batch)
             loss = sum(losses.values())
         values = {name: value.item() for name, value in losses.items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -232,6 +260,13 @@ class Trainer:
             if self.average is not None:
                 self.average.update_parameters(self.network)
         return values
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        if self.settings.only_maps:
+            return map_losses(self.network, batch, self.settings.losses)
+        return training_losses(
+            self.network, batch, self.settings.losses, self.experts, self.generator
+        )
 
     def save(self) -> None:
         """Write weights and state, each whole or not at all."""
@@ -260,7 +295,7 @@ class Trainer:
     def _resume(self) -> None:
         state = torch.load(self.folder / STATE_FILE, map_location=self.device, weights_only=True)
         now, then = json.loads(json.dumps(asdict(self.settings))), json.loads(state["settings"])
-        free = {"workers", "save_minutes"}  # these change nothing in the result
+        free = {"workers", "memory_gb", "save_minutes"}  # these change nothing in the result
         changed = [k for k in now if k not in free and now[k] != then.get(k)]
         if changed:
             raise ValueError(
@@ -306,9 +341,11 @@ class _Log:
                 self._board.add_scalar(name, value, batch)
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
+    """One thread each, and a terminal's Ctrl-C is for the process that trains."""
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
@@ -384,7 +421,7 @@ def fresh_checkpoint(
                 "unknown"
             )
         network.load_state_dict(loaded, strict=False)
-        if backbone == "mobilenet_v2_keypoints":
+        if network.has_maps:
             start_at_maps(network)
     else:
         _calibrate_batch_norms(network)

@@ -8,62 +8,33 @@ from torch.nn import functional as F
 
 from dope_model.network.heads import REGRESSION_WEIGHT, MapChoice, PartOutput
 from dope_model.network.roi_vectors import sharpened
-from dope_model.training.targets import IGNORE
+from dope_model.training.targets import BoxTargets
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def classification_loss(logits: Tensor, targets: BoxTargets) -> Tensor:
     """Softmax cross-entropy averaged over the boxes that are asked anything.
 
     Args:
         logits: (R, C + 1).
-        labels: (R,), `IGNORE` where nothing is asked.
     """
-    asked = labels != IGNORE
-    total = F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
-    return (total * asked).sum() / asked.sum().clamp(min=1)
+    total = F.cross_entropy(logits, targets.labels.clamp(min=0), reduction="none")
+    return (total * targets.asked).sum() / targets.asked.sum().clamp(min=1)
 
 
-def box_relative(poses: Tensor, boxes: Tensor) -> Tensor:
-    """Poses (R, J, 5) with their 2D in units of boxes (R, 4)."""
-    corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
-    return torch.cat([(poses[..., :2] - corner) / size.clamp(min=1e-3), poses[..., 2:]], dim=2)
-
-
-def regression_loss(
-    output: PartOutput,
-    anchor_poses: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
-    poses: Tensor,
-    valid: Tensor,
-) -> Tensor:
+def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
     """L1 between predicted and true offsets from the anchor pose of the true class.
 
     Summed over the five coordinates, averaged over the valid joints of a box, and averaged over
     all boxes that are asked anything, as in Fast R-CNN.
-
-    Args:
-        boxes: (R, 4) px.
-        labels: (R,) true class from 1, or background, or `IGNORE`.
-        poses: (R, J, 5) of the matched instances, 2D in px; any value where not positive.
-        valid: (R, J, 2) bool, 2D and 3D.
     """
-    positive = (labels > 0).nonzero().flatten()
-    asked = (labels != IGNORE).sum().clamp(min=1)
-    classes = labels[positive] - 1
-    wanted = box_relative(poses[positive], boxes[positive]) - anchor_poses[classes].float()
-    error = _pose_error(output.deltas[positive, classes], wanted, valid[positive])
-    return error.sum() / asked
+    positive = targets.positive
+    classes = targets.labels[positive] - 1
+    wanted = targets.relative_poses(positive) - anchor_poses[classes].float()
+    error = _pose_error(output.deltas[positive, classes], wanted, targets.valid[positive])
+    return error.sum() / targets.asked.sum().clamp(min=1)
 
 
-def maps_loss(
-    fine: Tensor,
-    maps: dict[int, int],
-    boxes: Tensor,
-    labels: Tensor,
-    poses: Tensor,
-    valid: Tensor,
-) -> Tensor:
+def maps_loss(fine: Tensor, maps: dict[int, int], targets: BoxTargets) -> Tensor:
     """Cross-entropy between where in a RoI the map of a joint points and where the joint is.
 
     As of Mask R-CNN's keypoint head (He et al., ICCV 2017), but a joint's place is shared by the
@@ -72,14 +43,14 @@ def maps_loss(
     Args:
         fine: (R, M, S, S) maps pooled from the boxes.
         maps: by joint, its map.
-        boxes, labels, poses, valid: as in `regression_loss`.
     """
-    positive = (labels > 0).nonzero().flatten()
+    positive = targets.positive
     joints, index = list(maps), list(maps.values())
     side = fine.shape[-1]
     logits = sharpened(fine[positive][:, index].float()).log_softmax(dim=2)
-    place = box_relative(poses[positive][:, joints], boxes[positive])[..., :2] * side - 0.5
-    inside = ((place >= -0.5) & (place <= side - 0.5)).all(dim=2) & valid[positive][:, joints, 0]
+    place = targets.relative_poses(positive)[:, joints, :2] * side - 0.5
+    inside = ((place >= -0.5) & (place <= side - 0.5)).all(dim=2)
+    inside &= targets.valid[positive][:, joints, 0]
     place = place.clamp(0, side - 1)
     low = place.floor().clamp(max=side - 2)
     part = place - low
@@ -92,24 +63,13 @@ def maps_loss(
     return per_box.sum() / max(1, len(positive))
 
 
-def trust_loss(
-    choice: MapChoice,
-    anchor_poses: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
-    poses: Tensor,
-    valid: Tensor,
-) -> Tensor:
+def trust_loss(choice: MapChoice, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
     """Binary cross-entropy of trusting a joint's map against whether it is nearer than the
-    regressor, averaged over the valid joints of the positive boxes.
-
-    Args:
-        anchor_poses, boxes, labels, poses, valid: as in `regression_loss`.
-    """
-    positive = (labels > 0).nonzero().flatten()
-    classes, joints = labels[positive] - 1, choice.joints
-    wanted = box_relative(poses[positive], boxes[positive]) - anchor_poses[classes].float()
-    wanted, asked = wanted[:, joints, :2], valid[positive][:, joints, 0]
+    regressor, averaged over the valid joints of the positive boxes."""
+    positive, joints = targets.positive, choice.joints
+    classes = targets.labels[positive] - 1
+    wanted = targets.relative_poses(positive) - anchor_poses[classes].float()
+    wanted, asked = wanted[:, joints, :2], targets.valid[positive][:, joints, 0]
     with torch.no_grad():
         pointed = (choice.pointed[positive, classes] - wanted).norm(dim=2)
         regressed = (choice.regressed[positive, classes][:, joints] - wanted).norm(dim=2)

@@ -19,7 +19,12 @@ from dope_model.training.losses import (
     regression_loss,
     trust_loss,
 )
-from dope_model.training.targets import PartTargets, match_boxes, sample_boxes
+from dope_model.training.targets import (
+    PartTargets,
+    match_boxes,
+    sample_boxes,
+    targets_of_boxes,
+)
 
 
 @dataclass(frozen=True)
@@ -121,22 +126,15 @@ def training_losses(
         "rpn/objectness": rpn_losses["loss_objectness"],
         "rpn/boxes": rpn_losses["loss_rpn_box_reg"],
     }
-    flat_boxes = torch.cat(boxes)
     for part, output in outputs.items():
-        labels, poses, valid = _targets_of_boxes(boxes, [t[part] for t in batch.targets])
+        wanted = targets_of_boxes(boxes, [t[part] for t in batch.targets])
         anchors = network.branches[part].anchor_poses
-        losses[f"{part}/class"] = classification_loss(output.logits, labels)
-        losses[f"{part}/pose"] = settings.regression * regression_loss(
-            output, anchors, flat_boxes, labels, poses, valid
-        )
+        losses[f"{part}/class"] = classification_loss(output.logits, wanted)
+        losses[f"{part}/pose"] = settings.regression * regression_loss(output, anchors, wanted)
         if pooled[1] is not None:
-            maps = maps_of_joints(part, poses.shape[1])
-            losses[f"{part}/maps"] = settings.maps * maps_loss(
-                pooled[1], maps, flat_boxes, labels, poses, valid
-            )
-            losses[f"{part}/trust"] = trust_loss(
-                output.choice, anchors, flat_boxes, labels, poses, valid
-            )
+            maps = maps_of_joints(part, anchors.shape[1])
+            losses[f"{part}/maps"] = settings.maps * maps_loss(pooled[1], maps, wanted)
+            losses[f"{part}/trust"] = trust_loss(output.choice, anchors, wanted)
     for part, found in from_experts.items():
         where = _rows_of_expert(part, sampled, from_experts)
         output = outputs[part]
@@ -150,30 +148,36 @@ def training_losses(
     return losses
 
 
+def map_losses(network: DopeNetwork, batch: Batch, settings: LossSettings) -> dict[str, Tensor]:
+    """Only the terms of the maps of joints, on boxes around the instances, weighted.
+
+    Proposals and branches are left out, which are most of a step's cost on small canvases.
+    """
+    features = network.features(batch.images)
+    boxes = [
+        torch.cat([_enlarged(t[part].boxes) for part in network.branches]) for t in batch.targets
+    ]
+    fine = network.pool_maps(features, boxes)
+    losses = {}
+    for part, branches in network.branches.items():
+        maps = maps_of_joints(part, branches.part.joints)
+        wanted = targets_of_boxes(boxes, [t[part] for t in batch.targets])
+        losses[f"{part}/maps"] = settings.maps * maps_loss(fine, maps, wanted)
+    return losses
+
+
+def _enlarged(boxes: Tensor) -> Tensor:
+    """Boxes (N, 4) about as much too large as proposals may be."""
+    margin = 0.1 * (boxes[:, 2:] - boxes[:, :2])
+    return torch.cat([boxes[:, :2] - margin, boxes[:, 2:] + margin], dim=1)
+
+
 def _rpn_target(targets: dict[str, PartTargets]) -> dict[str, Tensor]:
     """Boxes of all parts' instances; nothing is asked on ignored ones."""
     return {
         "boxes": torch.cat([t.boxes for t in targets.values()]),
         "ignored": torch.cat([t.ignored for t in targets.values()]),
     }
-
-
-def _targets_of_boxes(
-    boxes: list[Tensor], targets: list[PartTargets]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels (R,), poses (R, J, 5) and validity (R, J, 2) of all images' boxes, end to end."""
-    all_labels, all_poses, all_valid = [], [], []
-    for image_boxes, target in zip(boxes, targets, strict=True):
-        labels, matched = match_boxes(image_boxes, target)
-        all_labels.append(labels)
-        if len(target.boxes):
-            all_poses.append(target.poses[matched])
-            all_valid.append(target.valid[matched])
-        else:
-            shape = (len(image_boxes), *target.poses.shape[1:2])
-            all_poses.append(target.poses.new_zeros(*shape, 5))
-            all_valid.append(target.valid.new_zeros(*shape, 2))
-    return torch.cat(all_labels), torch.cat(all_poses), torch.cat(all_valid)
 
 
 def _rows_of_expert(

@@ -42,8 +42,52 @@ class PartTargets:
 
     def to(self, device: torch.device) -> PartTargets:
         """The same on another device."""
-        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return PartTargets(**tensors, complete=self.complete)
+        return PartTargets(**{k: v.to(device) for k, v in self._tensors()}, complete=self.complete)
+
+    def __reduce__(self) -> tuple:
+        # Between processes torch opens a file for each tensor, and a batch has hundreds of these.
+        return _from_arrays, ({k: v.numpy() for k, v in self._tensors()}, self.complete)
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        return [(k, v) for k, v in vars(self).items() if isinstance(v, Tensor)]
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], complete: bool) -> PartTargets:
+    return PartTargets(**{k: torch.from_numpy(v) for k, v in arrays.items()}, complete=complete)
+
+
+@dataclass
+class BoxTargets:
+    """What R boxes should answer for one part.
+
+    Attributes:
+        boxes: (R, 4) px.
+        labels: (R,) the matched instance's class from 1, `BACKGROUND`, or `IGNORE` where nothing is
+            asked.
+        poses: (R, J, 5) of the matched instances, 2D in px; any value where not positive.
+        valid: (R, J, 2) bool, 2D and 3D.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    poses: Tensor
+    valid: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """(P,) indices of the boxes that have an instance."""
+        return (self.labels > BACKGROUND).nonzero().flatten()
+
+    @property
+    def asked(self) -> Tensor:
+        """(R,) bool: boxes that are instances or background."""
+        return self.labels != IGNORE
+
+    def relative_poses(self, rows: Tensor) -> Tensor:
+        """The poses (P, J, 5) of some of the boxes, their 2D in units of the box."""
+        boxes, poses = self.boxes[rows], self.poses[rows]
+        corner, size = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
+        return torch.cat([(poses[..., :2] - corner) / size.clamp(min=1e-3), poses[..., 2:]], dim=2)
 
 
 def targets_of(
@@ -99,6 +143,22 @@ def match_boxes(boxes: Tensor, targets: PartTargets) -> tuple[Tensor, Tensor]:
         positive = iou >= POSITIVE_IOU
         labels[positive] = targets.classes[matched[positive]]
     return labels, matched
+
+
+def targets_of_boxes(boxes: list[Tensor], targets: list[PartTargets]) -> BoxTargets:
+    """What the boxes of all images, end to end, should answer for one part."""
+    found = [_of_one_image(*pair) for pair in zip(boxes, targets, strict=True)]
+    labels, poses, valid = (torch.cat(values) for values in zip(*found, strict=True))
+    return BoxTargets(torch.cat(boxes), labels, poses, valid)
+
+
+def _of_one_image(boxes: Tensor, targets: PartTargets) -> tuple[Tensor, Tensor, Tensor]:
+    labels, matched = match_boxes(boxes, targets)
+    if len(targets.boxes):
+        return labels, targets.poses[matched], targets.valid[matched]
+    joints = targets.poses.shape[1]
+    nothing = targets.poses.new_zeros(len(boxes), joints, 5)
+    return labels, nothing, targets.valid.new_zeros(len(boxes), joints, 2)
 
 
 def sample_boxes(

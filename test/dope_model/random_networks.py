@@ -22,7 +22,7 @@ def with_random_weights(module: nn.Module, seed: int) -> nn.Module:
             value.uniform_(0.8, 1.2, generator=generator)
         elif "running_mean" in name or name.endswith("bias"):
             value.normal_(0, 0.05, generator=generator)
-        elif "bn3.weight" in name:
+        elif "bn3.weight" in name or name.endswith("second.1.weight"):
             value.fill_(0.3)
         elif "anchor_poses" in name:
             value.uniform_(0, 1, generator=generator)

@@ -111,7 +111,7 @@ def test_detect_writes_poses_and_pictures(weights, picture, tmp_path, capsys):
     assert main(arguments) == 0
     records = [json.loads(line) for line in (out / "poses.jsonl").read_text().splitlines()]
     assert [r["file"] for r in records] == [str(folder / "a.png"), str(folder / "b.jpg")]
-    direct = WholeBodyDetector.load(str(weights))(picture[..., ::-1].copy())
+    direct = WholeBodyDetector.load(str(weights), engine="torch")(picture[..., ::-1].copy())
     assert records[0]["people"] == [person.to_dict() for person in direct]
     drawn = cv2.imread(str(out / "a_png_poses.png"))
     assert drawn.shape[0] == 480

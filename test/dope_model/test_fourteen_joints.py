@@ -48,7 +48,8 @@ def test_only_bodies_of_13_joints_are_widened():
 
 
 @pytest.mark.slow
-def test_the_command_trains_the_last_body_layer_alone(tmp_path):
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2_keypoints"])
+def test_the_command_trains_the_last_body_layer_alone(tmp_path, backbone):
     import cv2
 
     random = np.random.default_rng(0)
@@ -65,7 +66,7 @@ def test_the_command_trains_the_last_body_layer_alone(tmp_path):
         samples.append(Sample(f"{i}.png", 96, 96, {"body": body}))
     LabelSet(samples).save(tmp_path / "labels.npz")
     start, out = tmp_path / "start.safetensors", tmp_path / "run"
-    save_checkpoint(small_checkpoint(("body", "hand")), start)
+    save_checkpoint(small_checkpoint(("body", "hand"), backbone), start)
     arguments = [
         "finetune-14-joints", "--start", str(start), "--out", str(out), "--device", "cpu",
         "--data", f"{tmp_path / 'labels.npz'}:{tmp_path}", "--max-batches", "2",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from labelled_pictures import write_ring_pictures  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import load_checkpoint  # noqa: E402
+from dope_model.commands.stopping import stops_when_asked  # noqa: E402
 from dope_model.commands.train import with_changes  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.config import Mode  # noqa: E402
@@ -41,6 +45,7 @@ from dope_model.training.losses import (  # noqa: E402
     trust_loss,
 )
 from dope_model.training.step import LossSettings, expert_boxes, training_losses  # noqa: E402
+from dope_model.training.targets import BoxTargets  # noqa: E402
 
 SETTINGS = TrainingSettings(
     epochs=4, batch_size=2, learning_rate=0.004, warm_up_steps=4, width=96, height=96, workers=0,
@@ -92,10 +97,13 @@ def test_folded_norms_change_neither_losses_nor_gradients(rings, backbone):
 
 def test_classification_by_hand():
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [5.0, 1.0]])
+    boxes, poses, valid = torch.zeros(3, 4), torch.zeros(3, 1, 5), torch.zeros(3, 1, 2).bool()
     labels = torch.tensor([1, 0, -1])  # the last box is asked nothing
     expected = (math.log(2) + math.log(4 / 3)) / 2
-    assert classification_loss(logits, labels).item() == pytest.approx(expected)
-    assert classification_loss(logits, torch.full((3,), -1)).item() == 0
+    found = classification_loss(logits, BoxTargets(boxes, labels, poses, valid)).item()
+    assert found == pytest.approx(expected)
+    unasked = BoxTargets(boxes, torch.full((3,), -1), poses, valid)
+    assert classification_loss(logits, unasked).item() == 0
 
 
 def regression_case(valid_2d=True):
@@ -109,7 +117,8 @@ def regression_case(valid_2d=True):
     poses[0, 1, 4] = 0.2
     valid = torch.ones(2, 2, 2, dtype=torch.bool)
     valid[0, 0, 0] = valid_2d
-    return PartOutput(torch.zeros(2, 3), deltas), anchors, boxes, torch.tensor([2, 0]), poses, valid
+    targets = BoxTargets(boxes, torch.tensor([2, 0]), poses, valid)
+    return PartOutput(torch.zeros(2, 3), deltas), anchors, targets
 
 
 def test_regression_by_hand():
@@ -147,14 +156,13 @@ def test_maps_by_hand():
     fine[1, 1, 2, 1], fine[1, 1, 2, 2] = math.log(3) / SHARPNESS, math.log(2) / SHARPNESS
     # 14 cells of weight 1 beside those of 3 and 2; the place is 3/4 in the one, 1/4 in the other.
     expected = -(0.75 * math.log(3 / 19) + 0.25 * math.log(2 / 19))
-    labels = torch.tensor([0, 2, -1])
-    assert maps_loss(fine, maps, boxes, labels, poses, valid).item() == pytest.approx(expected)
+    targets = BoxTargets(boxes, torch.tensor([0, 2, -1]), poses, valid)
+    assert maps_loss(fine, maps, targets).item() == pytest.approx(expected)
     # A second positive box without a joint in it halves the mean.
-    labels[2] = 1
+    targets.labels[2] = 1
     poses[2, :, 0] = 20
-    half = maps_loss(fine, maps, boxes, labels, poses, valid).item()
-    assert half == pytest.approx(expected / 2)
-    assert maps_loss(fine, maps, boxes, torch.zeros(3).long(), poses, valid).item() == 0
+    assert maps_loss(fine, maps, targets).item() == pytest.approx(expected / 2)
+    assert maps_loss(fine, maps, replace(targets, labels=torch.zeros(3).long())).item() == 0
 
 
 def test_maps_learn_where_joints_are():
@@ -164,8 +172,9 @@ def test_maps_learn_where_joints_are():
     poses[0, :, :2] = torch.tensor([[20.3, 9.0], [28.0, 0.2]])
     valid = torch.ones(1, 2, 2, dtype=torch.bool)
     fine = torch.zeros(1, 2, 28, 28, requires_grad=True)
+    targets = BoxTargets(boxes, torch.tensor([1]), poses, valid)
     for _ in range(200):
-        loss = maps_loss(fine, {0: 0, 1: 1}, boxes, torch.tensor([1]), poses, valid)
+        loss = maps_loss(fine, {0: 0, 1: 1}, targets)
         (gradient,) = torch.autograd.grad(loss, fine)
         fine = (fine - gradient).detach().requires_grad_(True)
     places = points_of(fine)[0].view(5, 2)[PEAK:].T / POINT_SCALE + 0.5
@@ -188,11 +197,10 @@ def test_trust_by_hand():
     logits = torch.tensor([[9.0, 9, 9], [math.log(3), math.log(3), -5]])
     choice = MapChoice(logits, regressed, pointed, torch.tensor([0, 1, 2]))
     expected = -(math.log(3 / 4) + math.log(1 / 4)) / 2
-    labels = torch.tensor([0, 2])
-    found = trust_loss(choice, anchors, boxes, labels, poses, valid).item()
-    assert found == pytest.approx(expected, rel=1e-5)
-    nobody = torch.zeros(2, dtype=torch.int64)
-    assert trust_loss(choice, anchors, boxes, nobody, poses, valid).item() == 0
+    targets = BoxTargets(boxes, torch.tensor([0, 2]), poses, valid)
+    assert trust_loss(choice, anchors, targets).item() == pytest.approx(expected, rel=1e-5)
+    nobody = replace(targets, labels=torch.zeros(2, dtype=torch.int64))
+    assert trust_loss(choice, anchors, nobody).item() == 0
 
 
 def test_distilled_scores_by_hand():
@@ -201,9 +209,7 @@ def test_distilled_scores_by_hand():
     expected = -(0.5 * math.log(0.25) + 0.5 * math.log(0.75))
     assert distillation_class_loss(logits, soft).item() == pytest.approx(expected)
     hard = torch.tensor([[0.0, 1.0]])
-    assert distillation_class_loss(logits, hard).item() == pytest.approx(
-        classification_loss(logits, torch.tensor([1])).item()
-    )
+    assert distillation_class_loss(logits, hard).item() == pytest.approx(-math.log(0.75))
     assert distillation_class_loss(torch.zeros(0, 2), torch.zeros(0, 2)).item() == 0
 
 
@@ -287,6 +293,22 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
         assert torch.allclose(tensor, ends[1][name], rtol=1e-3, atol=1e-5), name
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_between_two_batches(rings, tmp_path, number):
+    before = signal.getsignal(number)
+    run = trainer(rings, tmp_path)
+    at_second = partial(_kill_at, 2, number)
+    with stops_when_asked(run.stop):
+        run.run(on_batch=at_second)
+    assert run.batch == 2 and trainer(rings, tmp_path).batch == 2
+    assert signal.getsignal(number) is before
+
+
+def _kill_at(batch, number, run, _):
+    if run.batch == batch:
+        os.kill(os.getpid(), number)
+
+
 def test_averaged_weights_are_written(rings, tmp_path):
     """The average starts at the first step's weights; the second step's count for a quarter."""
     run = trainer(rings, tmp_path, with_changes(SETTINGS, ["averaging=0.75"]))
@@ -356,6 +378,15 @@ def test_settings_from_the_command_line():
         with_changes(TrainingSettings(), ["losses.colour=3"])
     with pytest.raises(ValueError, match="epochs is a number"):
         with_changes(TrainingSettings(), ["epochs=many"])
+    with pytest.raises(ValueError, match="drops are numbers with commas"):
+        with_changes(TrainingSettings(), ["drops=early"])
+    changed = with_changes(TrainingSettings(), ["augmentation.aimed_parts=hand,hand,face"])
+    assert changed.augmentation.aimed_parts == ("hand", "hand", "face")
+    with pytest.raises(ValueError, match="foot is no part"):
+        with_changes(TrainingSettings(), ["augmentation.aimed_parts=hand,foot"])
+    for sizes in ("0,1", "0.5,0.2"):
+        with pytest.raises(ValueError, match="is no range of sizes"):
+            with_changes(TrainingSettings(), [f"augmentation.aimed_size={sizes}"])
 
 
 @pytest.mark.parametrize(
@@ -367,6 +398,47 @@ def test_every_backbone_takes_a_step(rings, tmp_path, backbone):
     (losses,) = recorded(run, 1)
     assert all(math.isfinite(value) for value in losses.values())
     assert not torch.equal(before, run.network.branches["face"].cls_score.weight)
+
+
+def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
+    """Their losses fall, and neither proposals nor branches change."""
+    settings = replace(SETTINGS, only_maps=True, optimizer="adamw", learning_rate=0.003)
+    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+    run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
+    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    losses = recorded(run, 24)
+    assert all(list(step) == ["face/maps"] for step in losses)
+    values = [step["face/maps"] for step in losses]
+    assert sum(values[-6:]) < 0.8 * sum(values[:6])
+    changed = {n for n, v in run.network.named_parameters() if not torch.equal(v, before[n])}
+    assert changed and all(name.startswith("backbone.") for name in changed)
+
+
+def test_a_canvas_that_the_network_cannot_take_is_refused(rings, tmp_path):
+    with pytest.raises(ValueError, match="100 x 96 px: take multiples of 32"):
+        trainer(rings, tmp_path, replace(SETTINGS, width=100))
+
+
+def test_only_maps_needs_maps(rings, tmp_path):
+    settings = replace(SETTINGS, only_maps=True)
+    with pytest.raises(ValueError, match="mobilenet_v2 has no maps"):
+        trainer(rings, tmp_path, settings)
+
+
+def test_pictures_that_fit_into_memory_are_decoded_once(rings, monkeypatch):
+    read = []
+
+    def counted(path):
+        read.append(path)
+        return read_rgb(path)
+
+    monkeypatch.setattr("dope_model.training.data.read_rgb", counted)
+    room = 2.5 * 96 * 96 * 3 / 1e9  # for two of the pictures
+    views = Views([rings], {}, (96, 96), NO_AUGMENTATION, 0, memory_gb=room)
+    first = [views[0, k][0] for k in range(3)]
+    again = [views[0, k][0] for k in range(3)]
+    assert read == [views.items[k][0] for k in (0, 1, 2, 2)]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 def test_pretrained_layers_learn_at_their_own_rate(rings, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,59 @@ def test_an_aimed_view_has_an_instance_in_its_middle_half():
     assert max(seen) > 1.4 * min(seen)  # both faces come
 
 
+def test_an_aimed_view_shows_its_instance_at_a_drawn_size():
+    """Between a fifth and four fifths of the canvas, however large it is in the picture."""
+    labels = face_labels(np.array([[80.0, 220.0], [220.0, 80.0]]), np.array([30.0, 90.0]))
+    sample = Sample("a", 300, 300, {"face": labels})
+    settings = Augmentation(
+        aimed=1.0, aimed_size=(0.2, 0.8), perspective=0.0, colour=0, turn_deg=0, min_visible=0
+    )
+    sizes = []
+    for seed in range(30):
+        view = random_view(
+            np.zeros((300, 300, 3), np.uint8), sample, (100, 100), settings,
+            np.random.default_rng(seed),
+        )  # fmt: skip
+        points = view.instances["face"].keypoints_2d
+        middles = (points.min(axis=1) + points.max(axis=1)) / 2
+        aimed_at = np.abs(middles - 50).max(axis=1).argmin()
+        sizes.append(np.ptp(points[aimed_at], axis=0).max())
+    assert 20 - 1e-6 <= min(sizes) < 30 and 60 < max(sizes) <= 80 + 1e-6
+
+
+def test_a_tiny_instance_is_not_enlarged_without_end():
+    labels = face_labels(np.array([[50.0, 50.0]]), np.array([8.0]))
+    sample = Sample("a", 100, 100, {"face": labels})
+    settings = Augmentation(
+        flip=0, aimed=1.0, aimed_size=(0.9, 0.9), perspective=0.0, colour=0, turn_deg=0
+    )
+    picture = np.zeros((100, 100, 3), np.uint8)
+    view = random_view(picture, sample, (200, 200), settings, np.random.default_rng(0))
+    seen = np.ptp(view.instances["face"].keypoints_2d[0], axis=0)
+    assert seen == pytest.approx(3 * np.ptp(labels.keypoints_2d[0], axis=0), rel=1e-4)
+
+
+def test_some_views_are_turned_by_any_angle():
+    labels = face_labels(np.array([[50.0, 50.0]]), np.array([30.0]))
+    sample = Sample("a", 100, 100, {"face": labels})
+    settings = Augmentation(
+        flip=0, scale=(1, 1), turn_deg=10, turned=0.5, perspective=0, colour=0, min_visible=0
+    )
+    before = labels.keypoints_2d[0, 8] - labels.keypoints_2d[0, 33]
+    turns = []
+    for seed in range(60):
+        view = random_view(
+            np.zeros((100, 100, 3), np.uint8), sample, (100, 100), settings,
+            np.random.default_rng(seed),
+        )  # fmt: skip
+        points = view.instances["face"].keypoints_2d[0]
+        after = points[8] - points[33]
+        turned = complex(*after) / complex(*before)
+        turns.append(np.angle(turned))
+    far = np.abs(np.degrees(turns)) > 10.1
+    assert 0.3 < far.mean() < 0.7 and np.abs(turns).max() > np.radians(120)
+
+
 def test_nothing_to_aim_at_is_no_hindrance():
     labels = face_labels(np.zeros((0, 2)), np.zeros(0))
     view = random_view(
@@ -191,6 +246,14 @@ def test_small_and_cut_instances_are_ignored():
     view = random_view(picture, sample, (120, 120), settings, np.random.default_rng(0))
     assert len(view.instances["face"]) == 0
     assert len(view.ignored["face"]) == 2
+
+
+def test_targets_travel_between_processes_as_they_are():
+    targets = part_targets(complete=False, ignored=[[1.0, 2, 3, 4]])
+    copy = pickle.loads(pickle.dumps(targets))
+    assert copy.complete is False
+    for name in ("boxes", "classes", "poses", "valid", "ignored"):
+        torch.testing.assert_close(getattr(copy, name), getattr(targets, name), rtol=0, atol=0)
 
 
 def part_targets(complete=True, ignored=()) -> PartTargets:

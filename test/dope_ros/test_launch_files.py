@@ -128,11 +128,14 @@ def test_the_node_starts_by_itself_or_waits_for_others(graph, launched):
     _, output = launched("dope.launch.py", "namespace:=by_itself", "image_transport:=compressed")
     assert graph.spin_until(lambda: graph.state("/by_itself/dope_node") == "active"), output()
     assert graph.node.count_subscribers("/image_raw/compressed") == 1
-    launched("dope.launch.py", "namespace:=waits", "autostart:=false", "use_sim_time:=true")
+    launched(
+        *("dope.launch.py", "namespace:=waits", "autostart:=false", "use_sim_time:=true"),
+        "mode:=trained",
+    )
     assert graph.state("/waits/dope_node") == "unconfigured"
-    request = GetParameters.Request(names=["use_sim_time"])
-    (simulated,) = graph.call(GetParameters, "/waits/dope_node/get_parameters", request).values
-    assert simulated.bool_value is True
+    request = GetParameters.Request(names=["use_sim_time", "mode"])
+    values = graph.call(GetParameters, "/waits/dope_node/get_parameters", request).values
+    assert values[0].bool_value is True and values[1].string_value == "trained"
     assert graph.transition("/waits/dope_node", "configure")
     assert graph.transition("/waits/dope_node", "activate")
 
