@@ -123,13 +123,12 @@ class DopeNetwork(nn.Module):
     def pool(self, features: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """RoIs in float32: (R, channels, 7, 7), and (R, maps, 28, 28) where there are fine maps."""
         # FP16 sampling points would be off by up to a quarter of a cell.
-        features = features.float()
-        coarse = unfold_maps(features, self.channels)[0]
-        fine = self.pool_maps(features, boxes) if self.has_maps else None
-        return self._pool(coarse, boxes, STRIDE, COARSE), fine
+        coarse, fine = unfold_maps(features.float(), self.channels)
+        pooled = self._pool(coarse, boxes, STRIDE, COARSE)
+        return pooled, None if fine is None else self._pool(fine, boxes, FINE_STRIDE, FINE)
 
     def pool_maps(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
-        """The fine maps of RoIs in float32, (R, maps, 28, 28)."""
+        """Only the second of what `pool` gives, of a network that has fine maps."""
         fine = unfold_maps(features.float(), self.channels)[1]
         return self._pool(fine, boxes, FINE_STRIDE, FINE)
 

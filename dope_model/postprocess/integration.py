@@ -12,6 +12,7 @@ import numpy as np
 
 from dope_model.poses import PartDetections
 from dope_model.postprocess.candidates import Candidates
+from dope_model.postprocess.nms import keep_best
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
 
 LOWER_BODY_JOINTS = slice(0, 4)
@@ -60,19 +61,21 @@ def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) ->
     A pose with left and right confused is a double, too.
     """
     swap = list(candidates.skeleton.swap)
-    remaining = np.arange(len(poses))
-    kept = []
-    while len(remaining):
-        best, remaining = remaining[0], remaining[1:]
-        kept.append(best)
+
+    def no_doubles(best: int, others: np.ndarray) -> np.ndarray:
+        variants = [poses[others], poses[others][:, swap]]
         size = np.ptp(poses[best], axis=0).max()
-        others = poses[remaining]
-        distances = [
-            np.linalg.norm(variant - poses[best], axis=2).mean(axis=1)
-            for variant in (others, others[:, swap])
-        ]
-        remaining = remaining[np.minimum(*distances) >= share * size]
-    return np.array(kept, int)
+        return _distances(variants, poses[best]) >= share * size
+
+    return keep_best(len(poses), no_doubles)
+
+
+def _distances(variants: list[np.ndarray], pose: np.ndarray) -> np.ndarray:
+    """(N,) mean distances of a pose (J, 2) from N poses, each in the nearest of its variants
+    (N, J, 2)."""
+    return np.minimum.reduce(
+        [np.linalg.norm(variant - pose, axis=2).mean(axis=1) for variant in variants]
+    )
 
 
 def _groups(candidates: Candidates, settings: IntegrationSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -110,9 +113,8 @@ def _overlaps(candidates: Candidates, settings: IntegrationSettings) -> Overlaps
     def near(one: int) -> np.ndarray:
         """By the mean 2D distance of the named joints, in units of twice the box's longer side."""
         pose = variants[0][one]
-        distances = [np.linalg.norm(variant - pose, axis=-1).mean(axis=-1) for variant in variants]
         size = (boxes[one, 2:] - boxes[one, :2]).max() + 1
-        return np.minimum.reduce(distances) / (2 * size) < settings.th_iou
+        return _distances(variants, pose) / (2 * size) < settings.th_iou
 
     return near
 

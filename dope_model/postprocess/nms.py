@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dope_model.poses import PartDetections
@@ -32,11 +34,19 @@ def suppress(
 
 def nms_keep(boxes: np.ndarray, max_iou: float) -> np.ndarray:
     """Indices of the boxes (M, 4), best first, that no kept box before them overlaps by more."""
-    remaining = np.arange(len(boxes))
+    return keep_best(len(boxes), lambda best, rest: box_iou(boxes[best], boxes[rest]) <= max_iou)
+
+
+def keep_best(count: int, stay: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Indices of `count` things, best first, that stay beside all kept ones before them.
+
+    Args:
+        stay: of a kept one and the indices (M,) of those after it, which of these stay, (M,) bool.
+    """
+    remaining = np.arange(count)
     keep = []
     while len(remaining):
-        best = remaining[0]
+        best, remaining = remaining[0], remaining[1:]
         keep.append(best)
-        remaining = remaining[1:]
-        remaining = remaining[box_iou(boxes[best], boxes[remaining]) <= max_iou]
+        remaining = remaining[stay(best, remaining)]
     return np.array(keep, int)

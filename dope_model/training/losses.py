@@ -27,9 +27,7 @@ def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTarget
     Summed over the five coordinates, averaged over the valid joints of a box, and averaged over
     all boxes that are asked anything, as in Fast R-CNN.
     """
-    positive = targets.positive
-    classes = targets.labels[positive] - 1
-    wanted = targets.relative_poses(positive) - anchor_poses[classes].float()
+    positive, classes, wanted = targets.offsets(anchor_poses)
     error = _pose_error(output.deltas[positive, classes], wanted, targets.valid[positive])
     return error.sum() / targets.asked.sum().clamp(min=1)
 
@@ -66,9 +64,8 @@ def maps_loss(fine: Tensor, maps: dict[int, int], targets: BoxTargets) -> Tensor
 def trust_loss(choice: MapChoice, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
     """Binary cross-entropy of trusting a joint's map against whether it is nearer than the
     regressor, averaged over the valid joints of the positive boxes."""
-    positive, joints = targets.positive, choice.joints
-    classes = targets.labels[positive] - 1
-    wanted = targets.relative_poses(positive) - anchor_poses[classes].float()
+    positive, classes, wanted = targets.offsets(anchor_poses)
+    joints = choice.joints
     wanted, asked = wanted[:, joints, :2], targets.valid[positive][:, joints, 0]
     with torch.no_grad():
         pointed = (choice.pointed[positive, classes] - wanted).norm(dim=2)

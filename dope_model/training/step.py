@@ -19,12 +19,7 @@ from dope_model.training.losses import (
     regression_loss,
     trust_loss,
 )
-from dope_model.training.targets import (
-    PartTargets,
-    match_boxes,
-    sample_boxes,
-    targets_of_boxes,
-)
+from dope_model.training.targets import PartTargets, match_boxes, sample_boxes, targets_of_boxes
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,14 @@ class BoxTargets:
         """(R,) bool: boxes that are instances or background."""
         return self.labels != IGNORE
 
+    def offsets(self, anchor_poses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the positive boxes: their indices (P,), their classes from 0 (P,), and the offsets
+        (P, J, 5) of their poses from the anchor poses (C, J, 5) of these."""
+        positive = self.positive
+        classes = self.labels[positive] - 1
+        anchors = anchor_poses[classes].float()
+        return positive, classes, self.relative_poses(positive) - anchors
+
     def relative_poses(self, rows: Tensor) -> Tensor:
         """The poses (P, J, 5) of some of the boxes, their 2D in units of the box."""
         boxes, poses = self.boxes[rows], self.poses[rows]

@@ -103,6 +103,12 @@ def ring_sample(side: int = 120) -> tuple[np.ndarray, Sample]:
     return picture, Sample("a.png", side, side, {"face": labels})
 
 
+def black_view(sample: Sample, side: int, settings: Augmentation, seed: int = 0) -> View:
+    """A view, on a square canvas, of a picture in which nothing is to be seen."""
+    picture = np.zeros((sample.height, sample.width, 3), np.uint8)
+    return random_view(picture, sample, (side, side), settings, np.random.default_rng(seed))
+
+
 def test_a_plain_view_changes_nothing():
     picture, sample = ring_sample()
     view = random_view(picture, sample, (120, 120), NO_AUGMENTATION, np.random.default_rng(0))
@@ -128,8 +134,7 @@ def test_a_mirrored_left_hand_is_a_right_one():
     labels = hand_labels(4, seed=2)
     sample = Sample("a.png", 200, 200, {"hand": labels})
     settings = Augmentation(flip=1, scale=(1, 1), turn_deg=0, perspective=0, colour=0)
-    black = np.zeros((200, 200, 3), np.uint8)
-    view = random_view(black, sample, (200, 200), settings, np.random.default_rng(0))
+    view = black_view(sample, 200, settings)
     assert (view.instances["hand"].is_left == ~labels.is_left).all()
 
 
@@ -162,11 +167,10 @@ def test_an_aimed_view_has_an_instance_in_its_middle_half():
     """However small a part of the picture is seen."""
     labels = face_labels(np.array([[30.0, 270.0], [250.0, 40.0]]), np.array([20.0, 12.0]))
     sample = Sample("a", 300, 300, {"face": labels})
-    picture = np.zeros((300, 300, 3), np.uint8)
     settings = Augmentation(scale=(3, 4), aimed=1.0, perspective=0.0, colour=0)
     seen = []
     for seed in range(20):
-        view = random_view(picture, sample, (100, 100), settings, np.random.default_rng(seed))
+        view = black_view(sample, 100, settings, seed)
         points = view.instances["face"].keypoints_2d
         middles = (points.min(axis=1) + points.max(axis=1)) / 2
         assert len(middles) == 1 and (np.abs(middles[0] - 50) < 25 + 3).all()
@@ -183,10 +187,7 @@ def test_an_aimed_view_shows_its_instance_at_a_drawn_size():
     )
     sizes = []
     for seed in range(30):
-        view = random_view(
-            np.zeros((300, 300, 3), np.uint8), sample, (100, 100), settings,
-            np.random.default_rng(seed),
-        )  # fmt: skip
+        view = black_view(sample, 100, settings, seed)
         points = view.instances["face"].keypoints_2d
         middles = (points.min(axis=1) + points.max(axis=1)) / 2
         aimed_at = np.abs(middles - 50).max(axis=1).argmin()
@@ -200,8 +201,7 @@ def test_a_tiny_instance_is_not_enlarged_without_end():
     settings = Augmentation(
         flip=0, aimed=1.0, aimed_size=(0.9, 0.9), perspective=0.0, colour=0, turn_deg=0
     )
-    picture = np.zeros((100, 100, 3), np.uint8)
-    view = random_view(picture, sample, (200, 200), settings, np.random.default_rng(0))
+    view = black_view(sample, 200, settings)
     seen = np.ptp(view.instances["face"].keypoints_2d[0], axis=0)
     assert seen == pytest.approx(3 * np.ptp(labels.keypoints_2d[0], axis=0), rel=1e-4)
 
@@ -215,10 +215,7 @@ def test_some_views_are_turned_by_any_angle():
     before = labels.keypoints_2d[0, 8] - labels.keypoints_2d[0, 33]
     turns = []
     for seed in range(60):
-        view = random_view(
-            np.zeros((100, 100, 3), np.uint8), sample, (100, 100), settings,
-            np.random.default_rng(seed),
-        )  # fmt: skip
+        view = black_view(sample, 100, settings, seed)
         points = view.instances["face"].keypoints_2d[0]
         after = points[8] - points[33]
         turned = complex(*after) / complex(*before)
@@ -229,21 +226,17 @@ def test_some_views_are_turned_by_any_angle():
 
 def test_nothing_to_aim_at_is_no_hindrance():
     labels = face_labels(np.zeros((0, 2)), np.zeros(0))
-    view = random_view(
-        np.zeros((50, 50, 3), np.uint8), Sample("a", 50, 50, {"face": labels}), (40, 40),
-        Augmentation(aimed=1.0), np.random.default_rng(0),
-    )  # fmt: skip
+    view = black_view(Sample("a", 50, 50, {"face": labels}), 40, Augmentation(aimed=1.0))
     assert view.image.shape == (40, 40, 3)
 
 
 def test_small_and_cut_instances_are_ignored():
     labels = face_labels(np.array([[60.0, 60.0], [118.0, 60.0]]), np.array([4.0, 30.0]))
     sample = Sample("a", 120, 120, {"face": labels})
-    picture = np.zeros((120, 120, 3), np.uint8)
     settings = Augmentation(
         flip=0, scale=(1, 1), turn_deg=0, perspective=0, colour=0, min_visible=0.7
     )
-    view = random_view(picture, sample, (120, 120), settings, np.random.default_rng(0))
+    view = black_view(sample, 120, settings)
     assert len(view.instances["face"]) == 0
     assert len(view.ignored["face"]) == 2
 
