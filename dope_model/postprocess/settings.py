@@ -34,6 +34,10 @@ class IntegrationSettings:
             average nearer to the better one's than this share of the latter's longer side; 0: there
             are no doubles. With a large `th_iou` a person comes out once for every size of box
             that it was found by. Ours, not LCR-Net++'s.
+        th_joint: a joint in the image is the mean over those of a mode's candidates that agree on
+            it: the place that most of the best ones' scores are near, within this share of the best
+            pose's longer side. 0: the mean over all, as LCR-Net++'s. Where poses follow maps of
+            joints, some candidates point at a limb and others at another one; the mean is neither.
     """
 
     K: int
@@ -44,6 +48,7 @@ class IntegrationSettings:
     min_mode_score: float = 0.05
     th_persondetect: float = 0.002
     th_double: float = 0.0
+    th_joint: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:

@@ -55,6 +55,29 @@ def random_candidates(seed: int, part: str, count: int, classes: int) -> Candida
     )
 
 
+def left_of(c: Candidates) -> list[int]:
+    return sorted(range(len(c.scores)), key=lambda i: -c.scores[i])
+
+
+def agreed_by_the_book(c: Candidates, s: IntegrationSettings, voters: list[int]) -> np.ndarray:
+    """2D joints where the voters, best first, agree: one joint and one place at a time."""
+    best_pose = c.keypoints_2d[voters[0]]
+    reach = s.th_joint * max(best_pose.max(axis=0) - best_pose.min(axis=0))
+    pose = np.zeros(best_pose.shape)
+    for joint in range(len(pose)):
+        legs = c.part == "body" and joint < 4
+        weight = {j: c.scores[j] * (0.1 if legs and c.classes[j] >= s.K else 1) for j in voters}
+        place = {j: c.keypoints_2d[j, joint] for j in voters}
+        near = [
+            [j for j in voters if math.dist(place[j], place[proposed]) <= reach]
+            for proposed in voters[:6]
+        ]
+        agreeing = max(near, key=lambda those: sum(weight[j] for j in those))
+        total = sum(weight[j] for j in agreeing)
+        pose[joint] = sum(weight[j] * place[j] for j in agreeing) / total
+    return pose
+
+
 def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
     """The integration as its description reads, one candidate at a time.
 
@@ -83,7 +106,7 @@ def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
         ax, ay, aX, aY = c.boxes[i]
         return distance / (2 * (max(aX - ax, aY - ay) + 1)) < s.th_iou
 
-    left = sorted(range(len(c.scores)), key=lambda i: -c.scores[i])
+    left = left_of(c)
     found = []
     while left:
         group = [j for j in left if j == left[0] or overlap(left[0], j)]
@@ -110,14 +133,19 @@ def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
                 total = sum(weight.values())
                 mean[joint] = sum(w * poses[j, joint] for j, w in weight.items()) / total
             means.append(mean)
+        if s.th_joint:
+            means[0] = agreed_by_the_book(c, s, [j for j in left_of(c) if j in members][:16])
         found.append((score, *means, c.classes[seed]))
     return sorted(found, key=lambda detection: -detection[0])
 
 
+@pytest.mark.parametrize("th_joint", [0.0, 0.1])
 @pytest.mark.parametrize(("part", "overlap"), PART_OVERLAPS)
-def test_agrees_with_the_description_step_by_step(part, overlap):
+def test_agrees_with_the_description_step_by_step(part, overlap, th_joint):
     for seed in range(4):
-        s = IntegrationSettings(K=5, iou_func=overlap, th_iou=0.15, min_mode_score=0.1)
+        s = IntegrationSettings(
+            K=5, iou_func=overlap, th_iou=0.15, min_mode_score=0.1, th_joint=th_joint
+        )
         candidates = random_candidates(seed, part, 60, 10)
         expected = integrate_by_the_book(candidates, s)
         got = integrate(candidates, s)
@@ -191,10 +219,26 @@ def test_doubles_by_hand():
     assert found.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
 
 
+def test_a_joint_is_where_most_scores_agree():
+    """Two candidates have the last joint where the best one does not; the mean is neither."""
+    candidates = candidates_from("body", [0, 0, 0], [0.5, 0.4, 0.3], [[0, 0, 100, 100]] * 3)
+    candidates.keypoints_2d[1, -1] = (20, 60)
+    candidates.keypoints_2d[2, -1] = (27, 60)
+    s = IntegrationSettings(K=10)
+    assert integrate(candidates, s).keypoints_2d[0, -1] == pytest.approx((55.08, 76.67), abs=0.01)
+    found = integrate(candidates, replace(s, th_joint=0.1)).keypoints_2d[0]
+    assert found[-1] == pytest.approx((23, 60))
+    assert found[:-1] == pytest.approx(candidates.keypoints_2d[0, :-1])
+    # 7 px are too far apart now: every candidate is alone.
+    found = integrate(candidates, replace(s, th_joint=0.05)).keypoints_2d[0]
+    assert found[-1] == pytest.approx((100, 100))
+
+
 @pytest.mark.parametrize("part", ["body", "hand", "face"])
 def test_nobody_is_no_special_case(part):
     nobody = candidates_from(part, np.zeros(0, int), [], np.zeros((0, 4)))
-    for found in (integrate(nobody, IntegrationSettings(K=5)), suppress(nobody, 5)):
+    agreed = IntegrationSettings(K=5, th_joint=0.1)
+    for found in (integrate(nobody, agreed), suppress(nobody, 5)):
         assert found.part == part
         assert len(found) == 0
         assert found.boxes.shape == (0, 4)
@@ -234,7 +278,7 @@ def same(a, b, scale=1.0, shift=(0.0, 0.0)):
 @settings(deadline=None, max_examples=40)
 @given(seeds, any_overlap)
 def test_the_order_of_proposals_does_not_matter(seed, overlap):
-    s = IntegrationSettings(K=10, iou_func=overlap)
+    s = IntegrationSettings(K=10, iou_func=overlap, th_joint=0.1)
     candidates = random_candidates(seed, "body", 40, 20)
     order = np.random.default_rng(seed + 1).permutation(40)
     same(integrate(candidates, s), integrate(candidates.select(order), s))
