@@ -2,9 +2,10 @@
 
 The layout is that of MoveNet MultiPose (Google, Apache-2.0): MobileNetV2 of width 1.5, top-down
 sums (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017) down to stride 4, and
-there a small head with a map for each keypoint; a second one has maps of the joints of hands and
-faces. Where a joint is, such a map says by itself; the branches of section 3.1, which regress poses
-from pooled RoIs, would need far more pictures to learn it.
+there a small head with a map for each keypoint. A second head, larger, has maps of the joints of
+hands and faces, and what is to be added to the keypoints'. Where a joint is, such a map says by
+itself; the branches of section 3.1, which regress poses from pooled RoIs, would need far more
+pictures to learn it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class KeypointPyramid(nn.Module):
         self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, KEYPOINTS, 1))
         self.joined = nn.Conv2d(144 + 64, self.channels, 1)
         nn.init.kaiming_normal_(self.joined.weight)
-        self.part_maps = PartMaps(self.channels, self.maps - KEYPOINTS)
+        self.part_maps = PartMaps(self.channels, self.maps)
 
     def forward(self, images: Tensor) -> Tensor:
         x, levels = images, {}
@@ -92,16 +93,18 @@ class KeypointPyramid(nn.Module):
         coarse = [levels[13] / _BLOCK_SIZE[16], sixteen / _SUM_SIZE[16]]
         coarse = F.relu(self.joined(torch.cat(coarse, dim=1)))
         finest = [levels[3] / _BLOCK_SIZE[4], four / _SUM_SIZE[4]]
-        further = self.part_maps(coarse, levels[6] / _BLOCK_SIZE[8], torch.cat(finest, dim=1))
-        maps = torch.cat([keypoints, further], dim=1)
+        maps = self.part_maps(coarse, levels[6] / _BLOCK_SIZE[8], torch.cat(finest, dim=1))
+        maps = torch.cat([keypoints + maps[:, :KEYPOINTS], maps[:, KEYPOINTS:]], dim=1)
         return torch.cat([coarse, F.pixel_unshuffle(maps, FOLD)], dim=1)
 
 
 class PartMaps(nn.Module):
-    """Maps of the joints that MoveNet does not know, from features of strides 16, 8 and 4.
+    """Maps of all joints, from features of strides 16, 8 and 4.
 
-    MoveNet's features know no fingers, so that most of the work is done here: at stride 8, where a
-    hand is a few cells wide, and once more at stride 4, which is as fine as the maps are.
+    Those of the keypoints that MoveNet knows are corrections, nothing at the start. MoveNet's
+    features know no fingers, so that most of the work is done here: at stride 16, to see which limb
+    of whom it is, at stride 8, where a hand is a few cells wide, and once more at stride 4, which
+    is as fine as the maps are.
     """
 
     def __init__(self, channels: int, maps: int) -> None:
@@ -114,22 +117,26 @@ class PartMaps(nn.Module):
                 "4": _normed(40 + 24, width, 1),
             }
         )
-        self.eight = nn.Sequential(_Residual(width), _Residual(width))
-        self.four = _Residual(width)
+        self.sixteen = nn.Sequential(_Residual(channels, width), _Residual(channels, width))
+        self.eight = nn.Sequential(_Residual(width, width), _Residual(width, width))
+        self.four = _Residual(width, width)
         self.last = nn.Conv2d(width, maps, 1)
+        nn.init.zeros_(self.last.weight[:KEYPOINTS])
+        nn.init.zeros_(self.last.bias[:KEYPOINTS])
 
     def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        x = self.eight(F.relu(self.lateral["8"](eight) + _twice(self.lateral["16"](sixteen))))
+        x = self.lateral["16"](self.sixteen(sixteen))
+        x = self.eight(F.relu(self.lateral["8"](eight) + _twice(x)))
         return self.last(self.four(F.relu(self.lateral["4"](four) + _twice(x))))
 
 
 class _Residual(nn.Module):
     """Two convolutions 3 x 3 beside the identity, which is all that it is at the start."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.first = _normed(width, width, 3)
-        self.second = _normed(width, width, 3)
+        self.first = _normed(channels, width, 3)
+        self.second = _normed(width, channels, 3)
         nn.init.zeros_(self.second[1].weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dope_model.network.backbone import pretrained_parameters, stages_of
 from dope_model.network.config import Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import PAD_TO, DopeNetwork
+from dope_model.network.joint_maps import MAPS
 from dope_model.network.pyramid import unfold_maps
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
@@ -62,7 +63,7 @@ class TrainingSettings:
             weights that are written are that average. 0 writes the weights themselves. A short
             training at a high rate gains most: 0.998 looks back over about 500 steps.
         only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
-            views a second: for a first stage, on small canvases.
+            views a second: for a first stage, on small canvases. All maps are trusted after it.
         mixed_precision: FP16 products on CUDA.
         partial_is_background: unannotated parts are background (the baseline of section 3.2).
         memory_gb: for decoded pictures, in each worker. Decoding is more than half of what a view
@@ -138,6 +139,8 @@ class Trainer:
             raise ValueError(
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
             )
+        if s.only_maps:  # the regressors stand still, and trust learned beside them would lag
+            start_at_maps(self.network, MAPS)
         _freeze(self.network, s.frozen_stages)
         anchors = {
             part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())

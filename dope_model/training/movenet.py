@@ -111,10 +111,10 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def start_at_maps(network: DopeNetwork) -> None:
-    """Trust, at first, the maps that MoveNet knows, and the others not yet."""
+def start_at_maps(network: DopeNetwork, known: int = KEYPOINTS) -> None:
+    """Trust, at first, the `known` first maps, by default MoveNet's, and the others not yet."""
     for part, branches in network.branches.items():
         trust = branches.map_trust.trust
         nn.init.zeros_(trust.weight)
         for row, point in enumerate(maps_of_joints(part, branches.part.joints).values()):
-            trust.bias[row] = TRUSTED if point < KEYPOINTS else UNTRUSTED
+            trust.bias[row] = TRUSTED if point < known else UNTRUSTED

@@ -19,7 +19,13 @@ from dope_model.training.losses import (
     regression_loss,
     trust_loss,
 )
-from dope_model.training.targets import PartTargets, match_boxes, sample_boxes, targets_of_boxes
+from dope_model.training.targets import (
+    BoxTargets,
+    PartTargets,
+    match_boxes,
+    sample_boxes,
+    targets_of_boxes,
+)
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,7 @@ def training_losses(
         losses[f"{part}/class"] = classification_loss(output.logits, wanted)
         losses[f"{part}/pose"] = settings.regression * regression_loss(output, anchors, wanted)
         if pooled[1] is not None:
-            maps = maps_of_joints(part, anchors.shape[1])
-            losses[f"{part}/maps"] = settings.maps * maps_loss(pooled[1], maps, wanted)
+            losses[f"{part}/maps"] = _maps_term(part, pooled[1], anchors, wanted, settings)
             losses[f"{part}/trust"] = trust_loss(output.choice, anchors, wanted)
     for part, found in from_experts.items():
         where = _rows_of_expert(part, sampled, from_experts)
@@ -155,10 +160,16 @@ def map_losses(network: DopeNetwork, batch: Batch, settings: LossSettings) -> di
     fine = network.pool_maps(features, boxes)
     losses = {}
     for part, branches in network.branches.items():
-        maps = maps_of_joints(part, branches.part.joints)
         wanted = targets_of_boxes(boxes, [t[part] for t in batch.targets])
-        losses[f"{part}/maps"] = settings.maps * maps_loss(fine, maps, wanted)
+        losses[f"{part}/maps"] = _maps_term(part, fine, branches.anchor_poses, wanted, settings)
     return losses
+
+
+def _maps_term(
+    part: str, fine: Tensor, anchors: Tensor, wanted: BoxTargets, settings: LossSettings
+) -> Tensor:
+    maps = maps_of_joints(part, anchors.shape[1])
+    return settings.maps * maps_loss(fine, maps, wanted)
 
 
 def _enlarged(boxes: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.network.heads import DECISION, poses_from_deltas
-from dope_model.network.joint_maps import MAPS, maps_of_joints
+from dope_model.network.joint_maps import KEYPOINTS, MAPS, maps_of_joints
 from dope_model.network.pyramid import ConvSame, unfold_maps
 from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of
 from dope_model.skeleton import BODY, FACE84
@@ -138,6 +138,22 @@ def test_the_branches_start_at_the_maps_of_movenet():
         torch.testing.assert_close(
             branches(vectors).deltas[0, 1, joint, :2].detach(), expected.float(), atol=1e-4, rtol=0
         )
+
+
+def test_movenets_maps_start_as_they_are_and_can_be_corrected():
+    """By the second head, at every place of theirs; the other maps are its own."""
+    torch.manual_seed(0)
+    pyramid = DopeNetwork(CONFIG).eval().backbone
+    seen = []
+    pyramid.keypoints.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        _, before = unfold_maps(pyramid(images), pyramid.channels)
+        assert torch.equal(before[:, :KEYPOINTS], seen[0])
+        added = torch.randn(MAPS)
+        pyramid.part_maps.last.bias += added
+        _, after = unfold_maps(pyramid(images), pyramid.channels)
+    torch.testing.assert_close(after - before, added.view(1, -1, 1, 1).expand_as(after))
 
 
 def test_a_second_peak_pulls_the_mean_only():

@@ -44,6 +44,7 @@ from dope_model.training.losses import (  # noqa: E402
     regression_loss,
     trust_loss,
 )
+from dope_model.training.movenet import TRUSTED  # noqa: E402
 from dope_model.training.step import LossSettings, expert_boxes, training_losses  # noqa: E402
 from dope_model.training.targets import BoxTargets  # noqa: E402
 
@@ -401,9 +402,10 @@ def test_every_backbone_takes_a_step(rings, tmp_path, backbone):
 
 
 def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
-    """Their losses fall, and neither proposals nor branches change."""
+    """Their losses fall, neither proposals nor branches change, and they are trusted after it."""
     settings = replace(SETTINGS, only_maps=True, optimizer="adamw", learning_rate=0.003)
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+    trust = checkpoint.state["branches.face.map_trust.trust.bias"] = torch.full((25,), -3.0)
     run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
     before = {name: value.clone() for name, value in run.network.named_parameters()}
     losses = recorded(run, 24)
@@ -412,6 +414,10 @@ def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
     assert sum(values[-6:]) < 0.8 * sum(values[:6])
     changed = {n for n, v in run.network.named_parameters() if not torch.equal(v, before[n])}
     assert changed and all(name.startswith("backbone.") for name in changed)
+    trusting = load_checkpoint(tmp_path / "weights.safetensors").state
+    assert trusting["branches.face.map_trust.trust.bias"].tolist() == pytest.approx(
+        [TRUSTED] * len(trust), abs=1e-3
+    )
 
 
 def test_a_canvas_that_the_network_cannot_take_is_refused(rings, tmp_path):
