@@ -41,6 +41,8 @@ REFERENCE = "reference: plain PyTorch"
 LEAST_ROUNDS = 3
 PROPOSALS = (10, 25, 50, 100, 200)
 PEOPLE = (0, 1, 2, 5, 10, 20, 50)
+JOINTS_MERGED = {"mean": 0.0, "agreed on": 0.1}
+"""Values of the integration's `th_joint`: LCR-Net++'s, and that of dope_lite."""
 TILES = (1, 2, 3)
 """Pictures of 2, 8 and 18 people: so many copies of the sample picture along each side."""
 PEOPLE_PER_TILE = 2
@@ -89,7 +91,7 @@ class Report:
         peaks: GFLOP/s of a large matrix product, by precision.
         proposals: s, of the network by number of proposals.
         people: s, by model and number of people in the picture.
-        postprocessing: s, by number of people.
+        postprocessing: s, by how joints are merged (see `JOINTS_MERGED`) and number of people.
     """
 
     weights: str
@@ -99,7 +101,7 @@ class Report:
     configurations: list[Configuration] = field(default_factory=list)
     proposals: dict[int, float] = field(default_factory=dict)
     people: dict[str, dict[int, float]] = field(default_factory=dict)
-    postprocessing: dict[int, float] = field(default_factory=dict)
+    postprocessing: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
 def in_turn(
@@ -330,21 +332,30 @@ def crowd_candidates(
     return found
 
 
-def postprocess(candidates: dict[str, Candidates]) -> list:
+def postprocess(candidates: dict[str, Candidates], th_joint: float = 0.0) -> list:
     """From candidates to people, as `WholeBodyDetector` does."""
     parts: dict[str, PartDetections] = {}
     for part, found in candidates.items():
         classes = PAPER_NETWORK.parts[part].anchor_poses
-        settings = IntegrationSettings(K=classes // 2 if part == "hand" else classes)
+        classes = classes // 2 if part == "hand" else classes
+        settings = IntegrationSettings(K=classes, th_joint=th_joint)
         parts[part] = integrate(found, settings)
     return assemble(parts)
 
 
-def measure_postprocessing(seconds: float) -> dict[int, float]:
-    """s, by number of people in the image."""
+def measure_postprocessing(seconds: float) -> dict[str, dict[int, float]]:
+    """s, by how joints are merged and by number of people in the image."""
     crowds = {people: crowd_candidates(people) for people in PEOPLE}
-    runs = {str(p): lambda crowd=crowd: postprocess(crowd) for p, crowd in crowds.items()}
-    return {int(p): median(times) for p, times in in_turn(runs, seconds).items()}
+    runs = {
+        f"{people} {merged}": lambda crowd=crowd, th_joint=th_joint: postprocess(crowd, th_joint)
+        for merged, th_joint in JOINTS_MERGED.items()
+        for people, crowd in crowds.items()
+    }
+    times = in_turn(runs, seconds)
+    return {
+        merged: {people: median(times[f"{people} {merged}"]) for people in PEOPLE}
+        for merged in JOINTS_MERGED
+    }
 
 
 def measure_people(

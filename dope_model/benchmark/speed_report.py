@@ -44,10 +44,11 @@ def text(report: Report) -> str:
         parts += [
             "## Post-processing against people",
             _table(
-                ["people", "ms", f"share of a frame ({fastest.name})"],
+                ["joints", "people", "ms", f"share of a frame ({fastest.name})"],
                 [
-                    [str(n), _ms(t), f"{100 * t / (t + fastest.median):.2f} %"]
-                    for n, t in report.postprocessing.items()
+                    [merged, str(n), _ms(t), f"{100 * t / (t + fastest.median):.2f} %"]
+                    for merged, times in report.postprocessing.items()
+                    for n, t in times.items()
                 ],
             ),
         ]
@@ -130,7 +131,7 @@ def plot(report: Report, path: Path) -> bool:
     for axis, title, label, curves in (
         (axes[1][0], "network", "proposals", {"static graph": report.proposals}),
         (axes[1][1], "people in the picture", "people", report.people),
-        (axes[1][2], "post-processing", "people", {"candidates to people": report.postprocessing}),
+        (axes[1][2], "post-processing", "people", report.postprocessing),
     ):
         axis.set_visible(True)
         for name, curve in curves.items():

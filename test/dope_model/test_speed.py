@@ -14,12 +14,15 @@ from torch import nn  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
 from dope_model.benchmark.speed import (  # noqa: E402
+    JOINTS_MERGED,
+    PEOPLE,
     REFERENCE,
     Configuration,
     Report,
     Row,
     crowd_candidates,
     in_turn,
+    measure_postprocessing,
     measure_stages,
     postprocess,
     random_checkpoint,
@@ -70,6 +73,12 @@ def test_a_crowd_has_its_people():
     assert len(crowd_candidates(5)["hand"]) == 2 * len(crowd_candidates(5)["face"])
 
 
+def test_post_processing_is_measured_for_every_way_of_merging_and_number_of_people():
+    times = measure_postprocessing(0.0)
+    assert list(times) == list(JOINTS_MERGED)
+    assert all(list(row) == list(PEOPLE) and min(row.values()) > 0 for row in times.values())
+
+
 def test_random_weights_keep_the_signal():
     """Weights under which activations vanish or overflow would time special cases."""
     checkpoint = random_checkpoint("resnet50")
@@ -99,7 +108,7 @@ def test_the_report_says_what_was_measured_and_what_not():
     report = Report(
         "random weights of resnet50: poses mean nothing", "a machine", (800, 1280),
         {"float32": 100.0}, [measured], {10: 0.1}, {"openvino": {0: 0.1, 2: 0.1, 18: 0.11}},
-        {1: 0.001},
+        {"mean": {1: 0.001}, "agreed on": {1: 0.002}},
     )  # fmt: skip
     said = text(report)
     assert "random weights" in said
@@ -109,7 +118,8 @@ def test_the_report_says_what_was_measured_and_what_not():
     assert "not measured: tensorrt: no GPU" in said
     assert "| proposals | 10.0 | 300 | 75.0 % |" in said
     assert "| openvino | 100 | 100 | 110 | 1.10 |" in said
-    assert "| 1 | 1.00 | 0.99 % |" in said
+    assert "| mean | 1 | 1.00 | 0.99 % |" in said
+    assert "| agreed on | 1 | 2.00 | 1.96 % |" in said
 
 
 @pytest.mark.slow
