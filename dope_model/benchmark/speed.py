@@ -346,16 +346,11 @@ def postprocess(candidates: dict[str, Candidates], th_joint: float = 0.0) -> lis
 def measure_postprocessing(seconds: float) -> dict[str, dict[int, float]]:
     """s, by how joints are merged and by number of people in the image."""
     crowds = {people: crowd_candidates(people) for people in PEOPLE}
-    runs = {
-        f"{people} {merged}": lambda crowd=crowd, th_joint=th_joint: postprocess(crowd, th_joint)
-        for merged, th_joint in JOINTS_MERGED.items()
-        for people, crowd in crowds.items()
+    ways = {
+        name: lambda crowd, th_joint=th_joint: postprocess(crowd, th_joint)
+        for name, th_joint in JOINTS_MERGED.items()
     }
-    times = in_turn(runs, seconds)
-    return {
-        merged: {people: median(times[f"{people} {merged}"]) for people in PEOPLE}
-        for merged in JOINTS_MERGED
-    }
+    return _medians(ways, crowds, seconds)
 
 
 def measure_people(
@@ -365,15 +360,20 @@ def measure_people(
     pictures = {0: np.full((height, width, 3), 128, np.uint8)}
     for tiles in TILES:
         pictures[tiles**2 * PEOPLE_PER_TILE] = sample_picture(height, width, tiles)
-    runs = {
-        f"{people} {name}": lambda run=run, rgb=rgb: run(rgb)
-        for name, run in models.items()
-        for people, rgb in pictures.items()
+    return _medians(models, pictures, seconds)
+
+
+def _medians(
+    runs: dict[str, Callable], inputs: dict[int, object], seconds: float
+) -> dict[str, dict[int, float]]:
+    """s, by what runs and by number of people in its input; they all take turns."""
+    calls = {
+        f"{people} {name}": lambda run=run, one=one: run(one)
+        for name, run in runs.items()
+        for people, one in inputs.items()
     }
-    times = in_turn(runs, seconds)
-    return {
-        name: {people: median(times[f"{people} {name}"]) for people in pictures} for name in models
-    }
+    times = in_turn(calls, seconds)
+    return {name: {people: median(times[f"{people} {name}"]) for people in inputs} for name in runs}
 
 
 def measure_proposals(

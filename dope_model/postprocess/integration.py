@@ -46,16 +46,21 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
     order = order[scores[order] > settings.th_persondetect]
     if not len(order):
         return PartDetections.empty(candidates.part, candidates.joint_count)
-    keypoints_2d, keypoints_3d = _means(candidates, members, starts, settings)
+    modes, starts = candidates.select(members), (np.cumsum(members) - members)[starts]
+    weights = _joint_weights(modes, settings)
     if settings.th_joint:
-        keypoints_2d[order] = _agreed_joints(candidates, members, starts, order, settings)
+        keypoints_2d = _agreed_joints(modes.keypoints_2d, weights, starts, order, settings.th_joint)
+    else:
+        keypoints_2d = _means(modes.keypoints_2d, weights, starts)[order]
+    keypoints_3d = _means(modes.keypoints_3d, weights, starts)[order]
     if settings.th_double:
-        order = order[_without_doubles(keypoints_2d[order], candidates, settings.th_double)]
+        kept = _without_doubles(keypoints_2d, candidates, settings.th_double)
+        order, keypoints_2d, keypoints_3d = order[kept], keypoints_2d[kept], keypoints_3d[kept]
     return PartDetections(
         candidates.part,
         scores[order],
-        keypoints_2d[order],
-        keypoints_3d[order],
+        keypoints_2d,
+        keypoints_3d,
         candidates.classes[seeds[order]] >= settings.K if candidates.part == "hand" else None,
     )
 
@@ -192,24 +197,6 @@ def _best_modes(
         best_members[in_better] = members[in_better]
 
 
-def _means(
-    candidates: Candidates, members: np.ndarray, starts: np.ndarray, settings: IntegrationSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score-weighted mean poses (G, J, 2) and (G, J, 3) of each group's `members` (M,) bool.
-
-    Every group has a member.
-    """
-    starts = np.cumsum(members)[starts] - members[starts]
-    candidates = candidates.select(members)
-    weights = _joint_weights(candidates, settings)
-    total = np.add.reduceat(weights, starts)[..., None]
-    means_2d, means_3d = (
-        np.add.reduceat(weights[..., None] * poses, starts) / total
-        for poses in (candidates.keypoints_2d, candidates.keypoints_3d)
-    )
-    return means_2d, means_3d
-
-
 def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.ndarray:
     """How much each candidate says about each joint (M, J)."""
     weights = np.repeat(candidates.scores[:, None], candidates.joint_count, axis=1)
@@ -219,32 +206,33 @@ def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.
     return weights
 
 
+def _means(poses: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Mean poses (G, J, D) of groups that start at `starts` (G,) among the poses (M, J, D)."""
+    total = np.add.reduceat(weights, starts)[..., None]
+    return np.add.reduceat(weights[..., None] * poses, starts) / total
+
+
 def _agreed_joints(
-    candidates: Candidates,
-    members: np.ndarray,
-    starts: np.ndarray,
-    groups: np.ndarray,
-    settings: IntegrationSettings,
+    poses: np.ndarray, weights: np.ndarray, starts: np.ndarray, groups: np.ndarray, share: float
 ) -> np.ndarray:
-    """2D poses (G, J, 2) of some `groups` (G,), every joint where its candidates agree.
+    """2D poses (G, J, 2) of some `groups` (G,), every joint where the best of its poses agree.
 
     Args:
-        members: (M,) bool, of each group's best mode; at least one in each, best first.
+        poses, weights: (M, J, 2) and (M, J), group after group and best first in each.
+        starts: of all groups.
+        share: of the best pose's longer side; what is so near agrees.
     """
-    counts = np.add.reduceat(members, starts, dtype=int)[groups]
-    first = (np.cumsum(members) - members)[starts][groups]
+    counts = np.diff(starts, append=len(poses))[groups]
     slots = np.arange(min(_VOTERS, counts.max()))[:, None]
     there = slots < counts  # (V, G)
-    voters = np.flatnonzero(members)[first + np.where(there, slots, 0)]
-    voting = candidates.select(voters.ravel())
-    shape = (*voters.shape, candidates.joint_count)
-    weights = _joint_weights(voting, settings).reshape(shape) * there[..., None]
-    poses = voting.keypoints_2d.reshape(*shape, 2)
-    reach = settings.th_joint * np.ptp(poses[0], axis=1).max(axis=1)
+    voters = starts[groups] + np.where(there, slots, 0)
+    poses, weights = poses[voters], weights[voters] * there[..., None]
+    shape = poses.shape[1:]
+    reach = share * np.ptp(poses[0], axis=1).max(axis=1)
+    squared = np.repeat(reach**2, shape[1])
     # One row for each voter and one column for each joint of all groups: long sums are fast ones.
     weights = weights.reshape(len(weights), -1)
     x, y = (np.ascontiguousarray(poses[..., axis]).reshape(weights.shape) for axis in (0, 1))
-    squared = np.repeat(reach**2, candidates.joint_count)
     most, best = np.zeros_like(weights[0]), np.zeros_like(weights)
     for place in range(min(_PLACES, len(slots))):
         near = (x - x[place]) ** 2 + (y - y[place]) ** 2 <= squared
@@ -254,4 +242,4 @@ def _agreed_joints(
         np.copyto(most, total, where=better)
         np.copyto(best, agreeing, where=better)
     agreed = [(best * axis).sum(axis=0) / most for axis in (x, y)]
-    return np.stack(agreed, axis=-1).reshape(*shape[1:], 2)
+    return np.stack(agreed, axis=-1).reshape(shape)
