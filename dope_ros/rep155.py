@@ -12,10 +12,12 @@ hri_msgs is imported only when `HumansPublisher` is made.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rclpy.duration import Duration
 from std_msgs.msg import Header
 
 from dope_model.poses import PartPose, WholeBody, boxes_around
@@ -29,6 +31,8 @@ NAMESPACE = "/humans/bodies"
 
 # libhri listens with the system's default quality of service; at a depth of 1 nothing queues.
 _DEPTH = 1
+# Listeners acknowledge within 10 ms; one that hangs must not hold up the node.
+_LONGEST_WAIT = Duration(seconds=1)
 
 # The order is that of hri_msgs/Skeleton2D, which has OpenPose's; names are our joints. What is no
 # joint of ours comes from the face.
@@ -134,6 +138,9 @@ class HumansPublisher:
         with self._lock:
             for number in list(self._bodies):
                 self._take_down(number)
+        # A message that is still under way is lost together with its publisher.
+        with suppress(RuntimeError):  # a middleware that knows no acknowledgement
+            self._tracked.wait_for_all_acked(_LONGEST_WAIT)
         self._node.destroy_publisher(self._tracked)
 
     def _publisher(self, kind: type, number: str, name: str) -> Any:
