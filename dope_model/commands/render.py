@@ -34,6 +34,10 @@ def add_render(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--supersampling", type=int, default=2, choices=(1, 2, 3, 4),
                         help="finer edges for more time")  # fmt: skip
+    parser.add_argument(
+        "--acrobats", type=float, default=0.0, metavar="SHARE",
+        help="share of pictures of whole bodies in acrobatic poses, any way up, from 0 to 1",
+    )  # fmt: skip
     parser.add_argument("--clean", action="store_true", help="no blur, no noise, PNG files")
     parser.add_argument(
         "--sheet", type=int, default=0, metavar="N",
@@ -64,6 +68,7 @@ def run_render(options: argparse.Namespace) -> int:
         str(options.backdrops) if options.backdrops else None,
         options.supersampling,
         not options.clean,
+        options.acrobats,
     )
     if options.backdrops and not (options.backdrops / LIST_FILE).is_file():
         print(

@@ -25,7 +25,7 @@ from dope_model.rendering.effects import jpeg_quality, photograph
 from dope_model.rendering.labels import label_scene
 from dope_model.rendering.person import Closet
 from dope_model.rendering.renderer import Frame, Renderer
-from dope_model.rendering.scene import Scene, SceneOptions, sample_scene
+from dope_model.rendering.scene import SHOTS, Scene, SceneOptions, sample_scene
 
 LABELS_FILE = "labels.npz"
 SETTINGS_FILE = "settings.json"
@@ -44,6 +44,7 @@ class RenderSettings:
         backdrops: folder of pictures that show nobody, or None.
         supersampling: pixels are the mean of this many by this many.
         effects: lens, sensor and JPEG as of a real camera; else clean PNG files.
+        acrobats: share of the pictures that show whole bodies in acrobatic poses, any way up.
     """
 
     seed: int = 0
@@ -53,6 +54,7 @@ class RenderSettings:
     backdrops: str | None = None
     supersampling: int = 2
     effects: bool = True
+    acrobats: float = 0.0
 
     def __post_init__(self) -> None:
         self.people, self.size = tuple(self.people), tuple(self.size)
@@ -65,6 +67,8 @@ class RenderSettings:
             raise ValueError(f"bodies have 13 or 14 joints, not {self.body_joints}")
         if self.supersampling not in (1, 2, 3, 4):
             raise ValueError(f"supersampling is 1, 2, 3 or 4, not {self.supersampling}")
+        if not 0 <= self.acrobats <= 1:
+            raise ValueError(f"acrobats is a share from 0 to 1, not {self.acrobats}")
         if self.seed < 0:
             raise ValueError(f"the seed must not be negative, as {self.seed} is")
 
@@ -75,7 +79,10 @@ class RenderSettings:
         """
         pictures = backdrop_pictures(Path(self.backdrops)) if self.backdrops is not None else []
         width, height = self.size
-        return SceneOptions(self.people, width, height, pictures)
+        shots = {name: share * (1 - self.acrobats) for name, share in SHOTS.items()}
+        return SceneOptions(
+            self.people, width, height, pictures, {**shots, "acrobat": self.acrobats}
+        )
 
 
 @dataclass
@@ -165,9 +172,11 @@ def _check_requirements() -> None:
 
 
 def _check_settings(path: Path, settings: RenderSettings) -> None:
-    now = {"version": RENDERING_VERSION, **json.loads(json.dumps(asdict(settings)))}
+    defaults, wanted = (json.loads(json.dumps(asdict(s))) for s in (RenderSettings(), settings))
+    now = {"version": RENDERING_VERSION, **wanted}
     if path.is_file():
-        before = json.loads(path.read_text())
+        # A folder from before there was a setting was drawn as its default draws.
+        before = {**defaults, **json.loads(path.read_text())}
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             differences = ", ".join(f"{n} was {before.get(n)}, is {now[n]}" for n in changed)

@@ -58,7 +58,7 @@ ACTIVITIES = {
     "stand": 0.36, "walk": 0.13, "free": 0.12, "sit": 0.13, "lunge": 0.07, "crouch": 0.04,
     "bend": 0.05, "floor_sit": 0.03, "kneel": 0.03, "jump": 0.02, "lie": 0.02,
 }  # fmt: skip
-"""Shares of what the lower body does in sampled poses."""
+"""Shares of what the lower body does in sampled poses; besides, "acrobat" can be asked for."""
 
 ARM_GOALS = {
     "hang": 0.20, "free": 0.16, "gesture": 0.20, "hip": 0.07, "face": 0.09, "wave": 0.06,
@@ -122,7 +122,8 @@ class Poser:
         When a draw of limbs collides, that limb is drawn again; after many draws the arms hang.
 
         Args:
-            activity: one of ACTIVITIES; poses of the library only when None.
+            activity: one of ACTIVITIES, or "acrobat", any way up and bent as far as people can;
+                poses of the library only when None.
         """
         if activity is None:
             source = _draw(random, POSE_SOURCES)
@@ -440,6 +441,17 @@ class Poser:
             for side in SIDES:
                 self._leg(draft, side, uniform(-20, 70), uniform(0, 30), uniform(-5, 15),
                           uniform(5, 100), uniform(-35, 5))  # fmt: skip
+        elif activity == "acrobat":
+            spine = np.array([uniform(-35, 65), uniform(-35, 35), uniform(-22, 22)])
+            neck = np.array([uniform(-30, 35), uniform(-45, 45), uniform(-15, 15)])
+            self._set_trunk(draft, Rotation.random(random_state=random).as_matrix(), spine, neck)
+            # Lowest and highest flexion, abduction, twist, knee and ankle of a leg.
+            low, high = [-25, -4, -15, 0, -40], [120, 55, 30, 140 * random.random(), 12]
+            legs = [uniform(low, high) for _ in SIDES]
+            if random.random() < 0.4:  # gymnasts' legs often do the same
+                legs[1] = np.clip(legs[0] + normal(0, 6, 5), low, high)
+            for side, angles in zip(SIDES, legs, strict=True):
+                self._leg(draft, side, *angles)
         elif activity == "lie":
             way = random.choice(["back", "front", "side"], p=[0.5, 0.2, 0.3])
             turn = {"back": rotation("x", -90), "front": rotation("x", 90)}.get(
@@ -475,6 +487,8 @@ class Poser:
         if both:
             return dict.fromkeys(SIDES, both)
         goals = {side: _draw(random, ARM_GOALS) for side in SIDES}
+        if activity == "acrobat":
+            return dict.fromkeys(SIDES, "up" if random.random() < 0.25 else "free")
         for side in SIDES:
             if activity == "walk" and random.random() < 0.5:
                 goals[side] = "hang"

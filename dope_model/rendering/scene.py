@@ -19,13 +19,17 @@ SHOTS = {
     "full": 0.26, "half": 0.20, "head": 0.16, "hand": 0.14, "crowd": 0.10, "robot": 0.14,
 }  # fmt: skip
 """Shares of pictures: whole bodies, from the hips up, head and shoulders, a hand, many people at
-all distances, and a robot's low camera with a wide lens."""
+all distances, and a robot's low camera with a wide lens. "acrobat", a whole body any way up, is
+shown only to those who ask for it."""
 
 # Degrees across the picture: narrowest and widest lens of a shot.
 _LENSES = {
     "full": (38, 75), "half": (35, 70), "head": (25, 60), "hand": (28, 65), "crowd": (45, 80),
-    "robot": (60, 105),
+    "robot": (60, 105), "acrobat": (38, 75),
 }  # fmt: skip
+# Where the others are, relative to the subject's distance; 1 where a shot is not listed.
+_NEAREST = {"crowd": 0.6, "full": 0.75, "robot": 0.6, "acrobat": 0.75}
+_FARTHEST = {"crowd": 3.2, "full": 2.0, "robot": 2.5, "acrobat": 2.0}
 _UPRIGHT_SHARE = 0.2
 """Pictures that are higher than wide."""
 
@@ -142,12 +146,16 @@ def _yaw(random) -> float:
 
 def _stand(random, person: Person, yaw: float, ground: np.ndarray, shot: str) -> _Standing:
     """A person in a sampled pose on the floor, its hips over a point (x, z)."""
-    activity = None
+    activity = "acrobat" if shot == "acrobat" else None
     if shot in ("head", "hand") and random.random() < 0.7:
         activity = "stand"
     pose = person.poser.sample(random, activity)
     posed = person.posed(pose)
-    lift = random.uniform(0.02, 0.4) if pose.activity == "jump" else 0.0
+    lift = 0.0
+    if pose.activity == "jump":
+        lift = random.uniform(0.02, 0.4)
+    elif pose.activity == "acrobat" and random.random() < 0.6:
+        lift = random.uniform(0.0, 1.2)
     return _set_down(random, posed, yaw, ground, lift)
 
 
@@ -220,9 +228,9 @@ def _camera_for(
     roll = float(random.normal(0, 3)) if random.random() < 0.6 else 0.0
     tilt = float(random.normal(7, 9))
     azimuth = float(random.normal(0, 8))
-    if shot in ("full", "crowd"):
+    if shot in ("full", "crowd", "acrobat"):
         target = (low + high) / 2
-        share = random.uniform(0.42, 1.0) if shot == "full" else random.uniform(0.3, 0.75)
+        share = random.uniform(0.3, 0.75) if shot == "crowd" else random.uniform(0.42, 1.0)
         extent = max(tall, float(high[0] - low[0]) * height / width) / share
     elif shot == "robot":
         target = (low + high) / 2 + np.array([0, random.uniform(-0.2, 0.35) * tall, 0])
@@ -247,7 +255,7 @@ def _camera_for(
         tilt = float(random.normal(12, 25))
     vertical = np.tan(np.radians(fov) / 2) * height / width
     distance = max(extent / 2 / vertical, 0.32 if shot == "hand" else 0.4)
-    if shot in ("full", "crowd", "robot"):
+    if shot in ("full", "crowd", "robot", "acrobat"):
         distance += float(high[2] - low[2]) / 2
     if shot == "robot":
         eye_height = random.uniform(0.2, 1.35)
@@ -280,8 +288,8 @@ def _place_beside(
             shift = random.uniform(0.38, 0.85) * (1 if random.random() < 0.5 else -1)
             ground = near.ground + aside * shift + away * random.normal(0, 0.2)
         else:
-            nearest = {"crowd": 0.6, "full": 0.75, "robot": 0.6}.get(shot, 1.0) * own
-            farthest = {"crowd": 3.2, "full": 2.0, "robot": 2.5}.get(shot, 1.0) * own
+            nearest = _NEAREST.get(shot, 1.0) * own
+            farthest = _FARTHEST.get(shot, 1.0) * own
             farthest = max(farthest, own + 2.5) + attempt * 0.1
             depth = random.uniform(max(nearest, 0.7), farthest)
             ground = eye + away * depth + aside * depth * half * random.uniform(-1.0, 1.0)

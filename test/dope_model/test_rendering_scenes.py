@@ -22,6 +22,7 @@ from dope_model.rendering.generate import LABELS_FILE, RenderSettings, render_im
 from dope_model.rendering.motion import Walk, Walker
 from dope_model.rendering.person import Person
 from dope_model.rendering.posing import Poser
+from dope_model.rendering.scene import sample_scene
 from dope_model.skeleton import BODY14, FACE84, HAND, PARTS
 
 IMAGES = 4
@@ -196,6 +197,31 @@ def test_sampled_poses_do_not_run_through_themselves():
     assert clean >= 36
 
 
+def test_acrobats_stand_any_way_up_and_not_in_themselves():
+    model = body_model()
+    poser = Poser(model, model.base_vertices, model.base_heads)
+    random = np.random.default_rng(3)
+    poses = [poser.sample(random, "acrobat") for _ in range(40)]
+    hits = [poser.solids.overlaps(poser.solids.posed(p.rotations, p.heads)) for p in poses]
+    assert sum(map(bool, hits)) <= 6
+    up = np.array([pose.heads[model.index["head"]] - pose.heads[0] for pose in poses])
+    up /= np.linalg.norm(up, axis=1, keepdims=True)
+    # Each way of an axis is taken by some: a sphere has a quarter of its surface above 0.5.
+    assert (np.sum(up > 0.5, axis=0) >= 4).all() and (np.sum(up < -0.5, axis=0) >= 4).all()
+
+
+def test_only_those_who_ask_get_acrobats():
+    asked = RenderSettings(acrobats=0.5).scene_options().shots
+    assert asked["acrobat"] == 0.5 and sum(asked.values()) == pytest.approx(1)
+    assert RenderSettings().scene_options().shots["acrobat"] == 0
+    require_studio()
+    options = RenderSettings(acrobats=1, people=(2, 2), size=(160, 120)).scene_options()
+    scene = sample_scene(studio().closet, np.random.default_rng(5), options)
+    assert {person.pose.activity for person in scene.people} == {"acrobat"}
+    with pytest.raises(ValueError, match="acrobats"):
+        RenderSettings(acrobats=1.5)
+
+
 def test_rest_pose_is_the_rest_shape():
     model = body_model()
     identity = np.tile(np.eye(3), (len(model.bones), 1, 1))
@@ -217,6 +243,16 @@ def test_pictures_of_another_version_are_not_mixed(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="version was"):
         list(render_images(tmp_path, 1, RenderSettings(seed=9)))
+
+
+def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path):
+    require_studio()
+    settings = {"version": RENDERING_VERSION, **asdict(RenderSettings(seed=9))}
+    del settings["acrobats"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    assert list(render_images(tmp_path, 0, RenderSettings(seed=9))) == []
+    with pytest.raises(ValueError, match="acrobats was 0.0, is 0.5"):
+        list(render_images(tmp_path, 0, RenderSettings(seed=9, acrobats=0.5)))
 
 
 @pytest.mark.slow
