@@ -232,10 +232,15 @@ def test_fused_joints_by_hand():
     movenet = np.column_stack([np.zeros((17, 2)), np.full(17, 0.48)])
     blazepose = np.column_stack([np.zeros((17, 2)), np.full(17, 0.98)])
     blazepose[9] = (6, 0, 0.98)  # the left wrist is 6 px away
-    blazepose[10] = (9, 0, 0.98)  # the right one too far
+    blazepose[10] = blazepose[16] = (9, 0, 0.98)  # the right one and the right ankle too far
     movenet[13, 2] = blazepose[13, 2] = 0.2  # the left knee is seen by none
-    joints, trusted = fused_joints(movenet, blazepose, size=100)
+    steady = np.zeros(13, bool)
+    steady[[BODY.index["right_ankle"], BODY.index["left_knee"]]] = True
+    joints, trusted = fused_joints(movenet, blazepose, 100, steady)
     assert joints[BODY.index["left_wrist"]] == pytest.approx([4, 0])
+    # Where they differ a mean would be neither's joint.
+    assert joints[BODY.index["right_wrist"]].tolist() == [9, 0]
+    assert joints[BODY.index["right_ankle"]].tolist() == [9, 0]
     untrusted = {BODY.joints[j] for j in np.flatnonzero(~trusted)}
     assert untrusted == {"right_wrist", "left_knee"}
 
