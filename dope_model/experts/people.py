@@ -287,8 +287,8 @@ def fused_joints(
     """The mean of both models' poses, weighted with their scores; BlazePose's where they differ.
 
     Of 344 joints of athletes on which they differed, BlazePose had 49 % where people marked them,
-    MoveNet 14 %. Of the 178 among them on which BlazePose's looks agree it had 74 %, as many as of
-    the 1,156 that both models see in the same place.
+    MoveNet 14 %. Of 1,500 others 66 % come out right this way, 63 % with the mean throughout; 86 %
+    instead of 77 % are trusted, and 72 % instead of 73 % of these right.
 
     Args:
         movenet, blazepose: COCO keypoints (17, 3): x, y px, score.
