@@ -1,7 +1,8 @@
 """Bodies for labels: boxes of two person detectors, on which two pose models must agree.
 
 MoveNet and BlazePose were trained apart on different pictures. Where both see the same pose, it
-is almost always right; that tells more than any score of either.
+is almost always right; that tells more than any score of either. Of a body that they agree on,
+joints on which they differ are BlazePose's, and trusted when its own looks agree.
 """
 
 from __future__ import annotations
