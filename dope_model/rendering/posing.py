@@ -486,9 +486,9 @@ class Poser:
         both = _draw(random, BOTH_ARMS) if random.random() < sum(BOTH_ARMS.values()) else None
         if both:
             return dict.fromkeys(SIDES, both)
-        goals = {side: _draw(random, ARM_GOALS) for side in SIDES}
         if activity == "acrobat":
             return dict.fromkeys(SIDES, "up" if random.random() < 0.25 else "free")
+        goals = {side: _draw(random, ARM_GOALS) for side in SIDES}
         for side in SIDES:
             if activity == "walk" and random.random() < 0.5:
                 goals[side] = "hang"

@@ -25,11 +25,8 @@ shown only to those who ask for it."""
 # Degrees across the picture: narrowest and widest lens of a shot.
 _LENSES = {
     "full": (38, 75), "half": (35, 70), "head": (25, 60), "hand": (28, 65), "crowd": (45, 80),
-    "robot": (60, 105), "acrobat": (38, 75),
+    "robot": (60, 105),
 }  # fmt: skip
-# Where the others are, relative to the subject's distance; 1 where a shot is not listed.
-_NEAREST = {"crowd": 0.6, "full": 0.75, "robot": 0.6, "acrobat": 0.75}
-_FARTHEST = {"crowd": 3.2, "full": 2.0, "robot": 2.5, "acrobat": 2.0}
 _UPRIGHT_SHARE = 0.2
 """Pictures that are higher than wide."""
 
@@ -214,10 +211,16 @@ def _in_sight(camera: Camera, target: np.ndarray, capsules: Capsules) -> bool:
     return bool((gap > capsules.radii + 0.02).all())
 
 
+def _framing(shot: str) -> str:
+    """Acrobats are seen as other whole bodies are."""
+    return "full" if shot == "acrobat" else shot
+
+
 def _camera_for(
     random, subject: _Standing, shot: str, width: int, height: int
 ) -> tuple[Camera, np.ndarray]:
     """A camera that shows the subject as the shot wants it, and the point (3,) it is about."""
+    shot = _framing(shot)
     joints = subject.posed.joints
     fov = float(random.uniform(*_LENSES[shot]))
     if width < height:
@@ -228,9 +231,9 @@ def _camera_for(
     roll = float(random.normal(0, 3)) if random.random() < 0.6 else 0.0
     tilt = float(random.normal(7, 9))
     azimuth = float(random.normal(0, 8))
-    if shot in ("full", "crowd", "acrobat"):
+    if shot in ("full", "crowd"):
         target = (low + high) / 2
-        share = random.uniform(0.3, 0.75) if shot == "crowd" else random.uniform(0.42, 1.0)
+        share = random.uniform(0.42, 1.0) if shot == "full" else random.uniform(0.3, 0.75)
         extent = max(tall, float(high[0] - low[0]) * height / width) / share
     elif shot == "robot":
         target = (low + high) / 2 + np.array([0, random.uniform(-0.2, 0.35) * tall, 0])
@@ -255,7 +258,7 @@ def _camera_for(
         tilt = float(random.normal(12, 25))
     vertical = np.tan(np.radians(fov) / 2) * height / width
     distance = max(extent / 2 / vertical, 0.32 if shot == "hand" else 0.4)
-    if shot in ("full", "crowd", "robot", "acrobat"):
+    if shot in ("full", "crowd", "robot"):
         distance += float(high[2] - low[2]) / 2
     if shot == "robot":
         eye_height = random.uniform(0.2, 1.35)
@@ -281,6 +284,7 @@ def _place_beside(
     own = float((subject.ground - eye) @ away)
     half = camera.width / 2 / camera.intrinsics.fx
     first = _stand(random, person, _yaw(random), np.zeros(2), shot)
+    shot = _framing(shot)
     heading = np.degrees(np.arctan2(-away[0], -away[1]))
     for attempt in range(30):
         if side_by_side and attempt < 12:
@@ -288,8 +292,8 @@ def _place_beside(
             shift = random.uniform(0.38, 0.85) * (1 if random.random() < 0.5 else -1)
             ground = near.ground + aside * shift + away * random.normal(0, 0.2)
         else:
-            nearest = _NEAREST.get(shot, 1.0) * own
-            farthest = _FARTHEST.get(shot, 1.0) * own
+            nearest = {"crowd": 0.6, "full": 0.75, "robot": 0.6}.get(shot, 1.0) * own
+            farthest = {"crowd": 3.2, "full": 2.0, "robot": 2.5}.get(shot, 1.0) * own
             farthest = max(farthest, own + 2.5) + attempt * 0.1
             depth = random.uniform(max(nearest, 0.7), farthest)
             ground = eye + away * depth + aside * depth * half * random.uniform(-1.0, 1.0)
