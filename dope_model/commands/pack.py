@@ -10,6 +10,10 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser("pack", help=__doc__, description=__doc__)
     parser.add_argument("weights", type=Path, help="weights.safetensors of a run")
+    parser.add_argument(
+        "--mean", type=Path, action="append", default=[], metavar="WEIGHTS",
+        help="take the mean with these weights, such as those that the run started from",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument(
         "--about", action="append", default=[], metavar="TOPIC=TEXT",
@@ -20,6 +24,7 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
         help="a setting of the proposals integration, such as hand.th_persondetect=0.3; see "
         "dope_model/postprocess/settings.py",
     )  # fmt: skip
+    parser.add_argument("--full", action="store_true", help="in float32, to train on from it")
     parser.add_argument("--proposals", type=int, help="of the mode that it is made for")
     parser.add_argument("--size", type=int, help="the image's short side in that mode, px")
     parser.set_defaults(run=run_pack)
@@ -33,6 +38,10 @@ def run_pack(options: argparse.Namespace) -> int:
     from dope_model.commands.train import with_changes
 
     checkpoint = load_checkpoint(options.weights)
+    if options.mean:
+        from dope_model.training.averaging import mean_of
+
+        checkpoint = mean_of([checkpoint, *map(load_checkpoint, options.mean)])
     for text in options.post:
         part, dot, change = text.partition(".")
         if not dot or part not in checkpoint.integration:
@@ -50,6 +59,6 @@ def run_pack(options: argparse.Namespace) -> int:
         checkpoint.mode = replace(checkpoint.mode, proposals=options.proposals)
     if options.size is not None:
         checkpoint.mode = replace(checkpoint.mode, min_size=options.size)
-    save_checkpoint(checkpoint, options.out, half=True)
+    save_checkpoint(checkpoint, options.out, half=not options.full)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0

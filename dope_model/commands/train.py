@@ -83,7 +83,7 @@ def run_train(options: argparse.Namespace) -> int:
         save_checkpoint(checkpoint, started)
     experts = {
         part: load_expert(path, part)
-        for part in options.parts
+        for part in PARTS
         if (path := getattr(options, f"{part}_expert")) is not None
     }
     trainer = Trainer(

@@ -48,6 +48,10 @@ class Batch:
     images: Tensor
     targets: list[dict[str, PartTargets]]
 
+    def pin_memory(self) -> Batch:
+        """The same with its images where a GPU can fetch them; called by torch's loader."""
+        return Batch(self.images.pin_memory(), self.targets)
+
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         return Batch(

@@ -29,9 +29,19 @@ def fold_frozen_norms(network: nn.Module) -> int:
     return count
 
 
+def scale_and_shift(
+    weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """What a batch norm of these tensors (C,) does: its output is `scale` times its input, plus
+    `shift`, (C,) each."""
+    scale = weight * (var + eps).rsqrt()
+    return scale, bias - mean * scale
+
+
 def _convolve_and_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
+    scale, shift = scale_and_shift(
+        norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
+    )
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     return conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), shift)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dope_model.errors import Failure
 from dope_model.network.backbone import pretrained_parameters, stages_of
 from dope_model.network.config import Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import PAD_TO, DopeNetwork
@@ -34,11 +36,13 @@ from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
 from dope_model.training.folding import fold_frozen_norms
 from dope_model.training.movenet import start_at_maps
+from dope_model.training.norms import let_norms_learn
 from dope_model.training.step import LossSettings, map_losses, training_losses
 
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 LOG_FILE = "losses.jsonl"
+_LOOK = 128  # views
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,16 @@ class TrainingSettings:
         width, height: of the canvas, px; multiples of 32, as the network's inputs are.
         frozen_stages: leading stages of the backbone that keep their weights; see
             `network.backbone.stages_of`.
+        norms_learn: the batch norms of the other stages learn and take each batch's statistics, as
+            in the training of the weights to start from; for batches of 16 views and more.
         clip_gradient: largest norm of the gradient; early steps of an RPN can explode.
         averaging: share of the exponential moving average of the weights that a step keeps; the
             weights that are written are that average. 0 writes the weights themselves. A short
             training at a high rate gains most: 0.998 looks back over about 500 steps.
         only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
             views a second: for a first stage, on small canvases. All maps are trusted after it.
-        mixed_precision: FP16 products on CUDA.
+        mixed_precision: FP16 products on CUDA; on a CPU that has them (AMX), bfloat16 ones in the
+            backbone.
         partial_is_background: unannotated parts are background (the baseline of section 3.2).
         memory_gb: for decoded pictures, in each worker. Decoding is more than half of what a view
             costs to make.
@@ -84,6 +91,7 @@ class TrainingSettings:
     width: int = 512
     height: int = 384
     frozen_stages: int = 0
+    norms_learn: bool = False
     clip_gradient: float = 10.0
     averaging: float = 0.0
     only_maps: bool = False
@@ -106,7 +114,7 @@ class TrainingSettings:
         return rate * warm_up
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(Failure):
     """A loss is no longer a number."""
 
 
@@ -134,18 +142,24 @@ class Trainer:
                 f"a canvas of {s.width} x {s.height} px: take multiples of {PAD_TO} for width and "
                 "height"
             )
-        self.network = _made_fast(self.checkpoint.build(), self.device)
+        if s.batch_size < 1 or s.accumulate < 1:
+            raise ValueError("batch_size and accumulate: take 1 or more")
+        self.network = self.checkpoint.build()
         if s.only_maps and not self.network.has_maps:
             raise ValueError(
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
             )
         if s.only_maps:  # the regressors stand still, and trust learned beside them would lag
             start_at_maps(self.network, MAPS)
-        _freeze(self.network, s.frozen_stages)
         anchors = {
             part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
             for part, branches in self.network.branches.items()
         }
+        if unknown := set(self.experts) - set(anchors):
+            raise ValueError(
+                f"there is an expert for {', '.join(sorted(unknown))}, and the network has no "
+                "such part"
+            )
         for part, expert in self.experts.items():
             theirs = expert.branches[part].anchor_poses.cpu().numpy()
             if not np.allclose(theirs, anchors[part].poses, atol=1e-3):
@@ -153,14 +167,25 @@ class Trainer:
                     f"the {part} expert has other anchor poses than the network; distillation "
                     "needs the same ones"
                 )
-            _made_fast(expert, self.device).eval().requires_grad_(False)
+            _made_fast(expert, self.device, s.mixed_precision).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
             s.partial_is_background, s.memory_gb,
         )  # fmt: skip
+        self._check_backgrounds()
+        begun = (self.folder / STATE_FILE).is_file()
+        trained_stages = _freeze(self.network, s.frozen_stages)
+        if s.norms_learn:
+            # A run that was begun brings their statistics.
+            look = None if begun else self._look
+            let_norms_learn(self.network.backbone, trained_stages, look)
+        _made_fast(self.network, self.device, s.mixed_precision)
         self.optimizer = _optimizer(self.network, s)
         self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(s.averaging))
+            # Buffers too: the norms' statistics have to be those of the averaged weights.
+            AveragedModel(
+                self.network, multi_avg_fn=get_ema_multi_avg_fn(s.averaging), use_buffers=True
+            )
             if s.averaging
             else None
         )
@@ -170,8 +195,30 @@ class Trainer:
         self.batches_per_epoch = batches_per_epoch(len(self.views), s.batch_size)
         self.batch = 0  # batches done since the start of the run
         self._stopping = False
-        if (self.folder / STATE_FILE).is_file():
+        if begun:
             self._resume()
+
+    def _check_backgrounds(self) -> None:
+        """Refuse to learn a part of which no picture says where it is not."""
+        if self.settings.only_maps or self.settings.partial_is_background:
+            return
+        for part in self.network.branches:
+            found = [s.parts[part].complete for _, s in self.views.items if part in s.parts]
+            if found and not any(found):
+                raise ValueError(
+                    f"in none of the pictures every {part} is labelled, so nothing would be "
+                    f"background, and everything a {part}: add pictures where all are, or "
+                    "--set partial_is_background=true"
+                )
+
+    def _look(self) -> None:
+        """Run the backbone on views from all over the data."""
+        count, size = len(self.views), self.settings.batch_size
+        some = range(0, count, -(-count // _LOOK))
+        self.network.eval()
+        for first in range(0, len(some), size):
+            views = [self.views[0, index] for index in some[first : first + size]]
+            self.network.features(collate(views).images)
 
     def run(self, max_batches: int | None = None, on_batch: Callable | None = None) -> None:
         """Train to the end, for `max_batches`, or until `stop` is called.
@@ -277,6 +324,7 @@ class Trainer:
         self.checkpoint.state = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in result.state_dict().items()
+            if name in self.checkpoint.state  # not the counters of norms that learn
         }
         weights = self.folder / WEIGHTS_FILE
         save_checkpoint(self.checkpoint, weights.with_suffix(".new"))
@@ -307,7 +355,8 @@ class Trainer:
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # nothing where no scaler was needed, as on a CPU
+            self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         for parameter, gradient in zip(self.network.parameters(), state["gradients"], strict=True):
@@ -369,15 +418,31 @@ def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
 
 
-def _made_fast(network: DopeNetwork, device: torch.device) -> DopeNetwork:
+def _made_fast(network: DopeNetwork, device: torch.device, half: bool) -> DopeNetwork:
     """The same network on `device`, where a training step takes about half the time."""
     fold_frozen_norms(network)
+    if half and device.type == "cpu" and _multiplies_bfloat16():
+        # Only the backbone: boxes and poses need more digits.
+        network.backbone.forward = partial(_in_bfloat16, network.backbone.forward)
     return network.to(device, memory_format=torch.channels_last)
 
 
-def _freeze(network: DopeNetwork, stages: int) -> None:
-    for module in stages_of(network.backbone)[:stages]:
+def _in_bfloat16(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return forward(images).float()
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor has matrix products of bfloat16 (AMX); others take far longer."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+def _freeze(network: DopeNetwork, stages: int) -> list[nn.Module]:
+    """Freeze the first `stages` of the backbone; the others are returned."""
+    found = stages_of(network.backbone)
+    for module in found[:stages]:
         module.requires_grad_(False)
+    return found[stages:]
 
 
 def fresh_checkpoint(

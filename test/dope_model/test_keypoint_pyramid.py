@@ -58,6 +58,23 @@ def test_stride_two_is_padded_after_the_map():
     assert convolution(image)[0, 0, 0].tolist() == [111, 11100, 110000]
 
 
+def test_depthwise_stride_two_learns_as_any_convolution():
+    """In bfloat16 gradients come another way, and are those of the padded convolution."""
+    random = torch.Generator().manual_seed(3)
+    convolution = ConvSame(5, 5, 3, 2, groups=5)
+    x = torch.randn(2, 5, 8, 6, generator=random).bfloat16().requires_grad_(True)
+    wanted = torch.randn(2, 5, 4, 3, generator=random)
+    learned = (x, convolution.weight, convolution.bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = convolution(x)
+        with torch.no_grad():
+            same = convolution(x)
+    plain = F.conv2d(F.pad(x.float(), (0, 1, 0, 1)), *learned[1:], 2, groups=5)
+    ours, theirs = ([z, *torch.autograd.grad((z * wanted).sum(), learned)] for z in (y, plain))
+    for value, exact in zip([same, *ours], [plain, *theirs], strict=True):
+        torch.testing.assert_close(value.float(), exact.float(), rtol=0.02, atol=0.04)
+
+
 def test_every_map_belongs_to_one_joint():
     parts = (("body", 13), ("hand", 21), ("face", 84))
     body, hand, face = (maps_of_joints(*part) for part in parts)
