@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from bisect import bisect_left, insort
+from bisect import insort
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from dope_model.placement import Camera, Intrinsics
 from dope_ros.bad_message import BadMessageError
 
 if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
     from sensor_msgs.msg import CameraInfo, Image
 
 # Encodings of depth images: the type of a value, and metres per unit.
@@ -173,7 +174,11 @@ def registered_depth(message: Image, frame_id: str, width: int, height: int) -> 
 
 def stamp_of(message: object) -> int:
     """The stamp of a message's header, ns."""
-    stamp = message.header.stamp
+    return nanoseconds(message.header.stamp)
+
+
+def nanoseconds(stamp: Time) -> int:
+    """A time message as ns."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
@@ -184,17 +189,18 @@ class Recent(Generic[Message]):
     """The last few messages of a topic, to be found by their stamps.
 
     Images are not held back until their depth arrives: the node takes what has come. At the rate of
-    a camera the last few messages cover a fraction of a second. One thread may add while another
-    one looks.
+    a camera the last few messages cover a fraction of a second, and a slow model may take longer:
+    `hold` keeps what belongs to the image at work. One thread may add while another one looks.
     """
 
     def __init__(self, count: int = 8) -> None:
         self._count = count
         self._messages: list[tuple[int, int, Message]] = []
         self._number = 0
+        self._held: int | None = None
 
     def add(self, message: Message) -> None:
-        """Keep a message, and forget the one that came first if there are too many."""
+        """Keep a message. If there are too many, forget the one that came first and is not held."""
         stamp = stamp_of(message)
         # Time went back, as when a recording starts again.
         if self._messages and stamp < self._messages[0][0]:
@@ -202,14 +208,21 @@ class Recent(Generic[Message]):
         self._number += 1
         insort(self._messages, (stamp, self._number, message))
         if len(self._messages) > self._count:
-            oldest = min(self._messages, key=lambda kept: kept[1])
-            self._messages.remove(oldest)
+            held = None if self._held is None else _nearest(self._messages, self._held)
+            others = [kept for kept in self._messages if kept is not held]
+            self._messages.remove(min(others, key=lambda kept: kept[1]))
+
+    def hold(self, stamp: int) -> None:
+        """From now on do not forget the message whose stamp is nearest to `stamp`, ns, as long as
+        no nearer one comes; for one stamp at a time.
+        """
+        self._held = stamp
 
     def clear(self) -> None:
         self._messages.clear()
 
     def nearest(self, stamp: int, tolerance: int | None = None) -> Message | None:
-        """The message whose stamp is nearest to `stamp`, ns.
+        """The message whose stamp is nearest to `stamp`, ns; the newest one of several.
 
         Args:
             tolerance: ns that they may be apart; None: any, as for camera_info, which rarely
@@ -219,11 +232,14 @@ class Recent(Generic[Message]):
             None where there is no such message.
         """
         messages = self._messages.copy()
-        place = bisect_left(messages, (stamp, 0))
-        around = messages[max(0, place - 1) : place + 1]
-        if not around:
+        if not messages:
             return None
-        best = min(around, key=lambda kept: abs(kept[0] - stamp))
+        best = _nearest(messages, stamp)
         if tolerance is not None and abs(best[0] - stamp) > tolerance:
             return None
         return best[2]
+
+
+def _nearest(messages: list[tuple[int, int, Message]], stamp: int) -> tuple[int, int, Message]:
+    """Of (stamp, number, message), the nearest; of several, as without stamps, the last to come."""
+    return min(messages, key=lambda kept: (abs(kept[0] - stamp), -kept[1]))

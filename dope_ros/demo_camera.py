@@ -19,6 +19,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from dope_model.hints import pip_install
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
 from dope_model.rendering.sample import CLIP
 from dope_ros import parameters
@@ -141,6 +142,17 @@ class Video:
         return fit(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self._max_side)
 
 
+def _astronaut() -> np.ndarray:
+    try:
+        from skimage.data import astronaut
+    except ImportError as error:
+        raise SourceError(
+            f"source 'astronaut' is a picture of scikit-image ({error}): "
+            f"{pip_install('scikit-image')}; 'clip' needs no further package"
+        ) from error
+    return astronaut()
+
+
 def open_source(settings: SimpleNamespace) -> Pictures | Video:
     """What `settings.source` names; see `parameters.DEMO_CAMERA`.
 
@@ -152,9 +164,7 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
     if camera:
         return Video(int(camera[1]), settings)
     if source == "astronaut":
-        from skimage.data import astronaut
-
-        return Pictures([astronaut()], settings)
+        return Pictures([_astronaut()], settings)
     path = CLIP if source == "clip" else Path(source).expanduser()
     if path.is_dir():
         pictures = pictures_in(path)

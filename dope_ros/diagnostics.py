@@ -40,8 +40,8 @@ STAGES = (
 SKIPPED = ("newer image", "nobody listens", "disabled", "deactivated")
 """Why an image is not worked on."""
 
-SOURCES = ("camera_info", "depth")
-"""What comes beside the images; where it is bad, they are answered without it."""
+SOURCES = {"camera_info": "positions", "depth": "depth", "frame_id": "TF frames"}
+"""What comes beside the images, and what they are answered without where it is bad."""
 
 CAMERA_KEYS = {
     "topic": "where the images come from",
@@ -61,7 +61,7 @@ CAMERA_KEYS = {
     "and depth`, or `none`; empty while no output needs them",
     **{
         key: meaning
-        for source, missing in zip(SOURCES, ("positions", "depth"), strict=True)
+        for source, missing in SOURCES.items()
         for key, meaning in (
             (f"bad {source}", f"images that were answered without {missing} because of it, in all"),
             (f"bad {source}: REASON", "the same by reason, for the reasons that occurred"),
@@ -209,19 +209,21 @@ class FrameStatistics:
         latency: float | None,
         publisher: bytes | None = None,
         sequence: int | None = None,
+        unstamped: bool = False,
     ) -> None:
         """An image came.
 
         Args:
-            latency: from its stamp to its arrival, s; None where it has no stamp.
+            latency: from its stamp to its arrival, s; None where it or the clock does not tell.
             publisher, sequence: who published it and the how manieth of that publisher it is,
                 where the middleware tells.
+            unstamped: whether it has no stamp.
         """
         with self._lock:
             self._counts["received"] += 1
             self._arrivals.add(now, 0.0)
             self._last_arrival = now
-            self._unstamped = latency is None
+            self._unstamped = unstamped
             if latency is not None:
                 self._arrival.add(now, latency)
             if publisher is None or sequence is None:
@@ -271,7 +273,7 @@ class FrameStatistics:
         """Results of an image were published.
 
         Args:
-            latency: from its stamp to the first one, s; None where it has no stamp.
+            latency: from its stamp to the first one, s; None where it or the clock does not tell.
             stages: s by name.
             image: its size and encoding.
             positions: what they were worked out from.
@@ -333,6 +335,7 @@ def camera_status(
     publishers: int,
     silent_after: float,
     max_latency: float,
+    has_clock: bool = True,
 ) -> DiagnosticStatus:
     """How the images come in, and what comes beside them: it warns if they are missing, late, bad
     or without a stamp.
@@ -341,8 +344,11 @@ def camera_status(
         node: full name of the node.
         active: whether the node listens.
         silent_after, max_latency: limits, s.
+        has_clock: whether the node knows the time; with simulated time it may not.
     """
     troubles = []
+    if active and not has_clock:
+        troubles.append("use_sim_time is on, but nothing comes on /clock")
     if active and summary.silent_for is not None and summary.silent_for > silent_after:
         troubles.append(
             f"no image for {summary.silent_for:.1f} s on {topic}, "

@@ -1,4 +1,4 @@
-"""Where people are, in messages: the roots in the poses, and TF frames body_p1, body_p2, ...
+"""Where people are, in messages: the roots in the poses, and TF frames (body_p1).
 
 A frame is in the middle of the hips, as in REP-155 and REP-103: x forward out of the chest, y to
 the person's left, z up the spine. Only people who are tracked and whose place is known have one;
@@ -15,11 +15,18 @@ from std_msgs.msg import Header
 
 from dope_model.placement import Placed, roots_of
 from dope_msgs.msg import WholeBodyPoseArray
+from dope_ros.bad_message import BadMessageError
 
 
-def body_id(track_id: int) -> str:
-    """The person's name in REP-155's topics and frames, where none may begin with a digit."""
-    return f"p{track_id}"
+def body_id(id_prefix: str, track_id: int) -> str:
+    """The person's name in REP-155's topics and frames; the parameter `id_prefix` tells the people
+    of several nodes apart.
+    """
+    return f"{id_prefix}{track_id}"
+
+
+class MissingFrameIdError(BadMessageError):
+    """An image that does not say in which frame its camera is."""
 
 
 class MissingTfError(ImportError):
@@ -50,11 +57,20 @@ def fill_roots(message: WholeBodyPoseArray, placed: Iterable[Placed]) -> None:
             point.x, point.y, point.z = map(float, root)
 
 
-def person_transforms(placed: Iterable[Placed], header: Header) -> list[TransformStamped]:
-    """A transform from the camera's frame to each tracked person's; none if that has no name."""
-    transforms: list[TransformStamped] = []
+def person_transforms(
+    placed: Iterable[Placed], header: Header, id_prefix: str
+) -> list[TransformStamped]:
+    """A transform from the camera's frame to each tracked person's.
+
+    Raises:
+        MissingFrameIdError: the camera's frame has no name.
+    """
     if not header.frame_id:
-        return transforms
+        raise MissingFrameIdError(
+            "missing",
+            "the images have no frame_id, which TF frames need: the camera's driver sets it",
+        )
+    transforms: list[TransformStamped] = []
     for person, slots in placed:
         if person.track_id < 0 or "body" not in slots:
             continue
@@ -63,7 +79,7 @@ def person_transforms(placed: Iterable[Placed], header: Header) -> list[Transfor
         if axes is None:
             continue
         transform = TransformStamped(
-            header=header, child_frame_id=f"body_{body_id(person.track_id)}"
+            header=header, child_frame_id=f"body_{body_id(id_prefix, person.track_id)}"
         )
         place = transform.transform.translation
         place.x, place.y, place.z = map(float, person.skeleton("body").root_of(slots["body"]))

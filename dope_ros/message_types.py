@@ -29,7 +29,8 @@ def definitions_folder() -> Path:
         FileNotFoundError: they are in neither place.
     """
     beside = Path(__file__).resolve().parents[1] / OUR_PACKAGE / "msg"
-    if beside.is_dir():
+    # Beside an installed package it is the generated Python, without definitions.
+    if any(beside.glob("*.msg")):
         return beside
     try:
         from ament_index_python.packages import get_package_share_directory

@@ -47,11 +47,13 @@ from dope_model.smoothing import OneEuroSettings, PoseSmoother
 from dope_model.tracking import PersonTracker
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros import parameters
+from dope_ros.bad_message import BadMessageError
 from dope_ros.cameras import (
     BadCameraInfoError,
     BadDepthError,
     Recent,
     camera_from_info,
+    nanoseconds,
     registered_depth,
     stamp_of,
 )
@@ -64,7 +66,13 @@ from dope_ros.conversions import (
     rgb_to_image,
 )
 from dope_ros.diagnostics import FrameStatistics, StageTimes, camera_status, detector_status
-from dope_ros.frames import MissingTfError, fill_roots, person_transforms, tf_message_class
+from dope_ros.frames import (
+    MissingFrameIdError,
+    MissingTfError,
+    fill_roots,
+    person_transforms,
+    tf_message_class,
+)
 from dope_ros.markers import PersonMarkers
 from dope_ros.newest import NewestWorker
 from dope_ros.rep155 import HumansPublisher, MissingHriMessagesError, hri_messages
@@ -336,7 +344,7 @@ class DopeNode(LifecycleNode):
         settings = self.settings
         self.statistics.restart_windows(time.monotonic())
         if settings.publish_rep155:
-            self._humans = HumansPublisher(self)
+            self._humans = HumansPublisher(self, settings.id_prefix)
         self._worker = NewestWorker(self._work, f"{self.get_name()} detector")
         self._decoder = NewestWorker(self._take, f"{self.get_name()} decoder")
         wanted = [(CameraInfo, "camera_info", self._infos.add)]
@@ -375,6 +383,7 @@ class DopeNode(LifecycleNode):
             self._age(message.header),
             publisher and bytes(publisher["data"]),
             info.get("publication_sequence_number"),
+            unstamped=not stamp_of(message),
         )
         self._last_header = message.header
         resting = self._why_resting()
@@ -416,9 +425,10 @@ class DopeNode(LifecycleNode):
         """One image from beginning to end, in the node's own thread."""
         settings, message, times = self.settings, incoming.message, incoming.times
         try:
+            # A slow model outlasts what is kept, and some depth images come after their image.
+            for recent in (self._infos, self._depths):
+                recent.hold(stamp_of(message))
             rgb = incoming.decoded()
-            # Already now, because a slow model outlasts what is kept of the depth images.
-            depth = self._depth_message(message)
             with times("detect"):
                 people = self._detector(rgb)
             self._decoding_share = times.times["decode"] / max(times.times["detect"], 1e-6)
@@ -429,7 +439,7 @@ class DopeNode(LifecycleNode):
             places = None
             if any(map(_heard, (self._poses, self._marker_publisher, self._transforms))):
                 with times("place"):
-                    places = self._places(people, message, depth, *rgb.shape[1::-1])
+                    places = self._places(people, message, *rgb.shape[1::-1])
             with self._publishing:
                 # Asked again: it may have been switched off meanwhile, and the displays cleared.
                 if not self.settings.enabled:
@@ -462,26 +472,24 @@ class DopeNode(LifecycleNode):
     def _tracked(self, people: list[WholeBody], message: Frame) -> list[WholeBody]:
         """The people with their track ids, smoothed if that is asked for."""
         settings = self.settings
-        stamp = (stamp_of(message) or self.get_clock().now().nanoseconds) / 1e9
+        stamp = self._tracked_at(message.header)
         people = self._tracker.update(people, stamp)
         wanted = OneEuroSettings(settings.smoothing_min_cutoff, settings.smoothing_beta)
         if not settings.smoothing or wanted != self._smoother.settings:
             self._smoother = PoseSmoother(wanted)
         return self._smoother.update(people, stamp) if settings.smoothing else people
 
-    def _places(
-        self, people: list[WholeBody], message: Frame, depth: Image | None, width: int, height: int
-    ) -> _Places:
-        """Where the people stand: by `camera_info` and depth, as far as these are there and good.
+    def _tracked_at(self, header: Header) -> float:
+        """The time for which an image tells who is there, s."""
+        return (nanoseconds(header.stamp) or self.get_clock().now().nanoseconds) / 1e9
 
-        Args:
-            depth: the best depth image so far.
-        """
+    def _places(self, people: list[WholeBody], message: Frame, width: int, height: int) -> _Places:
+        """Where the people stand, by `camera_info` and depth as far as these are there and good."""
         camera = self._camera(message, width, height)
         if camera is None:
             assumed = Intrinsics.assumed(width, height, self.settings.horizontal_fov)
             return _Places("none", place_people(people, assumed))
-        distances = self._depth(message, depth, width, height)
+        distances = self._depth(message, width, height)
         source = "camera_info" if distances is None else "camera_info and depth"
         return _Places(source, place_people(people, camera, distances))
 
@@ -497,33 +505,24 @@ class DopeNode(LifecycleNode):
             self._tell_fault("camera_info", "positions are not known", error)
         return None
 
-    def _depth(
-        self, message: Frame, early: Image | None, width: int, height: int
-    ) -> DepthImage | None:
+    def _depth(self, message: Frame, width: int, height: int) -> DepthImage | None:
         if not self.settings.use_depth:
             return None
-        stamp = stamp_of(message)
-        found = [depth for depth in (self._depth_message(message), early) if depth is not None]
+        tolerance = self.settings.depth_tolerance
+        depth = self._depths.nearest(stamp_of(message), round(tolerance * 1e9))
         try:
-            if not found:
+            if depth is None:
                 raise BadDepthError(
                     "missing",
-                    f"no depth image within {self.settings.depth_tolerance:g} s of the image has "
-                    f"come on {self.resolve_topic_name('depth')}",
+                    f"no depth image within {tolerance:g} s of the image has come on "
+                    f"{self.resolve_topic_name('depth')}",
                 )
-            nearest = min(found, key=lambda depth: abs(stamp_of(depth) - stamp))
-            return registered_depth(nearest, message.header.frame_id, width, height)
+            return registered_depth(depth, message.header.frame_id, width, height)
         except BadDepthError as error:
             self._tell_fault("depth", "distances are not measured", error)
         return None
 
-    def _depth_message(self, message: Frame) -> Image | None:
-        tolerance = round(self.settings.depth_tolerance * 1e9)
-        return self._depths.nearest(stamp_of(message), tolerance)
-
-    def _tell_fault(
-        self, source: str, effect: str, error: BadCameraInfoError | BadDepthError
-    ) -> None:
+    def _tell_fault(self, source: str, effect: str, error: BadMessageError) -> None:
         self.statistics.fault(time.monotonic(), source, error.kind, str(error))
         self.get_logger().warning(f"{effect}: {error}", throttle_duration_sec=_LOG_INTERVAL)
 
@@ -563,14 +562,21 @@ class DopeNode(LifecycleNode):
             latencies.append(self._age(header))
         if places and places.known and _heard(self._transforms):
             with times("transforms"):
-                transforms = person_transforms(places.placed, header)
-                self._transforms.publish(self._transforms.msg_type(transforms=transforms))
+                self._publish_transforms(places.placed, header)
             latencies.append(self._age(header))
         if _heard(self._humans):
             with times("rep155"):
-                self._humans.publish(people, header, width, height)
+                self._humans.publish(people, header, width, height, self._tracked_at(header))
             latencies.append(self._age(header))
         return latencies[0] if latencies else None
+
+    def _publish_transforms(self, placed: list[Placed], header: Header) -> None:
+        try:
+            transforms = person_transforms(placed, header, self.settings.id_prefix)
+        except MissingFrameIdError as error:
+            self._tell_fault("frame_id", "there are no TF frames", error)
+            return
+        self._transforms.publish(self._transforms.msg_type(transforms=transforms))
 
     def _publish_nobody(self) -> None:
         with self._publishing:
@@ -580,11 +586,11 @@ class DopeNode(LifecycleNode):
             self._poses.publish(people_to_message([], header, 0, 0))
             self._marker_publisher.publish(self._markers.clear(header))
             if self._humans is not None:
-                self._humans.publish([], header, 0, 0)
+                self._humans.clear(header)
 
     def _age(self, header: Header) -> float | None:
         """How long ago the node's clock showed the stamp, s; None without a stamp or a clock."""
-        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        stamp = nanoseconds(header.stamp)
         now = self.get_clock().now().nanoseconds
         return (now - stamp) / 1e9 if stamp > 0 and now > 0 else None
 
@@ -620,6 +626,7 @@ class DopeNode(LifecycleNode):
             self.count_publishers(topic),
             settings.silent_after,
             settings.max_latency,
+            has_clock=self.get_clock().now().nanoseconds > 0,
         )
         detector = detector_status(
             name,

@@ -7,6 +7,7 @@ The nodes refuse what they do not know and what is out of range, at start and la
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -46,6 +47,7 @@ class ParameterError(ValueError):
 class Setting:
     """One parameter. Its type is that of `default`; `minimum` and `maximum` are for numbers.
 
+    A text with a `pattern` matches that as a whole; `pattern_in_words` says what it allows.
     `changes` is one of LIVE, INACTIVE, UNCONFIGURED, FIXED.
     """
 
@@ -55,6 +57,8 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    pattern_in_words: str = ""
     unit: str = ""
     changes: str = FIXED
 
@@ -75,6 +79,10 @@ class Setting:
             raise ParameterError(
                 f"parameter {self.name!r} is {value!r}, but must be one of "
                 + ", ".join(map(repr, self.choices))
+            )
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise ParameterError(
+                f"parameter {self.name!r} is {value!r}, but must be of {self.pattern_in_words}"
             )
         # Written so that NaN is refused as well.
         if self.minimum is not None and not value >= self.minimum:
@@ -112,6 +120,8 @@ class Setting:
         )
         if self.choices:
             descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
+        if self.pattern:
+            descriptor.additional_constraints = self.pattern_in_words
         if self.minimum is not None and self.maximum is not None:
             if isinstance(self.default, float):
                 descriptor.floating_point_range = [
@@ -172,8 +182,8 @@ DOPE_NODE = (
     Setting(
         "publish_tf",
         False,
-        "Publish a frame body_p<track id> for each person on /tf. Needs camera_info, tracking and "
-        "the package tf2_msgs.",
+        "Publish a frame body_p1, body_p2, ... for each person on /tf, by id_prefix and track id. "
+        "Needs camera_info, tracking and the package tf2_msgs.",
         changes=UNCONFIGURED,
     ),
     Setting(
@@ -181,6 +191,16 @@ DOPE_NODE = (
         False,
         "Publish tracked bodies on the topics of REP-155, /humans/bodies/... Needs tracking and "
         "the package hri_msgs.",
+        changes=UNCONFIGURED,
+    ),
+    Setting(
+        "id_prefix",
+        "p",
+        "What the names of people begin with in TF frames and REP-155 topics. Another one for each "
+        "of several nodes.",
+        # For frames and topics. A digit last would let p1 + 2 and p + 12 meet.
+        pattern="[A-Za-z]([A-Za-z0-9_]*[A-Za-z_])?",
+        pattern_in_words="letters, digits and '_', with a letter first and no digit last",
         changes=UNCONFIGURED,
     ),
     Setting(
@@ -455,6 +475,8 @@ def markdown_table(settings: tuple[Setting, ...]) -> str:
         if isinstance(setting.default, bool):
             default = default.lower()
         span = ", ".join(f"`{choice}`" for choice in setting.choices)
+        if setting.pattern:
+            span = setting.pattern_in_words
         if setting.minimum is not None:
             span = f"{setting.minimum:g} to {setting.maximum:g}"
         kind = _TYPE_NAMES[type(setting.default)]

@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 
 from dope_model.poses import PartPose, WholeBody, boxes_around
 from dope_model.skeleton import FACE84
+from dope_model.tracking import MEMORY
 from dope_ros.frames import body_id
 
 if TYPE_CHECKING:
@@ -77,18 +78,22 @@ class HumansPublisher:
     """Publishes tracked people on REP-155's topics; makes and takes down those of each person.
 
     Only bodies are published, as REP-155 means by them; people without a track id are left out.
+    Someone who is missed for a moment leaves `tracked`, but keeps the topics for as long as the
+    tracker keeps the id.
 
     Args:
         node: makes the publishers, `create_publisher(type, topic, depth)` and
             `destroy_publisher(publisher)`.
+        id_prefix: the parameter; people are p1, p2, ... with "p".
 
     Raises:
         MissingHriMessagesError: hri_msgs is not installed.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, id_prefix: str) -> None:
         self._messages = hri_messages()
         self._node = node
+        self._id_prefix = id_prefix
         self._normalized = hasattr(self._messages, "NormalizedRegionOfInterest2D")
         if self._normalized:
             self._region_type = self._messages.NormalizedRegionOfInterest2D
@@ -100,6 +105,7 @@ class HumansPublisher:
             self._messages.IdsList, f"{NAMESPACE}/tracked", _DEPTH
         )
         self._bodies: dict[str, tuple[Any, Any]] = {}
+        self._last_seen: dict[str, float] = {}
         # One thread may ask for listeners while another one publishes.
         self._lock = Lock()
 
@@ -109,16 +115,25 @@ class HumansPublisher:
             publishers = [self._tracked, *(one for pair in self._bodies.values() for one in pair)]
             return sum(publisher.get_subscription_count() for publisher in publishers)
 
-    def publish(self, people: Sequence[WholeBody], header: Header, width: int, height: int) -> None:
-        """Publish the people of one image, `width` x `height` px; those who left are taken down."""
+    def publish(
+        self, people: Sequence[WholeBody], header: Header, width: int, height: int, stamp: float
+    ) -> None:
+        """Publish the people of one image, `width` x `height` px; those who left are taken down.
+
+        Args:
+            stamp: as the tracker was given it, s.
+        """
         bodies = {
-            body_id(person.track_id): person
+            body_id(self._id_prefix, person.track_id): person
             for person in people
             if person.track_id >= 0 and person.body is not None
         }
         with self._lock:
-            for gone in set(self._bodies) - set(bodies):
-                self._take_down(gone)
+            for absent in set(self._bodies) - set(bodies):
+                # Where time stands still or goes back, nobody would grow old.
+                if not 0 < stamp - self._last_seen[absent] <= MEMORY:
+                    self._take_down(absent)
+            self._last_seen.update(dict.fromkeys(bodies, stamp))
             for number in bodies:
                 if number not in self._bodies:
                     self._bodies[number] = (
@@ -132,12 +147,16 @@ class HumansPublisher:
             skeleton.publish(self._skeleton(person, header, width, height))
             region.publish(self._region(person.body, header, width, height))
 
-    def close(self) -> None:
-        """Say that nobody is there, and take everything down."""
-        self._tracked.publish(self._messages.IdsList(ids=[]))
+    def clear(self, header: Header) -> None:
+        """Say that nobody is there, and take down what everybody had."""
+        self._tracked.publish(self._messages.IdsList(header=header, ids=[]))
         with self._lock:
             for number in list(self._bodies):
                 self._take_down(number)
+
+    def close(self) -> None:
+        """As `clear`, and the end of it all."""
+        self.clear(Header())
         # A message that is still under way is lost together with its publisher.
         with suppress(RuntimeError):  # a middleware that knows no acknowledgement
             self._tracked.wait_for_all_acked(_LONGEST_WAIT)
@@ -147,6 +166,7 @@ class HumansPublisher:
         return self._node.create_publisher(kind, f"{NAMESPACE}/{number}/{name}", _DEPTH)
 
     def _take_down(self, number: str) -> None:
+        del self._last_seen[number]
         for publisher in self._bodies.pop(number):
             self._node.destroy_publisher(publisher)
 

@@ -29,8 +29,8 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument(
                 "source",
-                default_value="astronaut",
-                description="astronaut, clip, a picture, a folder, a video or /dev/videoN",
+                default_value="clip",
+                description="clip, astronaut, a picture, a folder, a video or /dev/videoN",
             ),
             DeclareLaunchArgument("model", default_value="", description="See dope.launch.py"),
             DeclareLaunchArgument(

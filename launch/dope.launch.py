@@ -12,6 +12,8 @@ from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
+from dope_ros.launch_names import beside, in_namespace
+
 CONFIG = Path(get_package_share_directory("dope_ros"), "config")
 
 
@@ -19,16 +21,14 @@ def dope_node(context):
     """The node; launch arguments that are given come before the config file's parameters."""
     # Plain dictionary values keep their types: a file named 1.0 stays a name.
     given = {}
-    for name in ("model", "mode", "image_transport"):
+    for name in ("model", "mode", "image_transport", "id_prefix"):
         if text := LaunchConfiguration(name).perform(context):
             given[name] = text
     for name in ("rectified", "publish_tf", "publish_rep155", "autostart", "use_sim_time"):
         if text := LaunchConfiguration(name).perform(context):
             given[name] = text == "true"
     image = LaunchConfiguration("image").perform(context)
-    # Beside the image, where image_transport looks for it too.
-    beside = image.removesuffix("/compressed").rpartition("/")[0]
-    info = LaunchConfiguration("camera_info").perform(context) or f"{beside}/camera_info"
+    info = LaunchConfiguration("camera_info").perform(context) or beside(image, "camera_info")
     remappings = [("image", image), ("camera_info", info)]
     if depth := LaunchConfiguration("depth").perform(context):
         remappings.append(("depth", depth))
@@ -45,6 +45,23 @@ def dope_node(context):
             parameters=parameters + ([given] if given else []),
             remappings=remappings,
             output="screen",
+        )
+    ]
+
+
+def rviz(context):
+    """RViz. Its file names the topics of /dope; here they follow the namespace."""
+    namespace = LaunchConfiguration("namespace").perform(context)
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            name="rviz2",
+            arguments=["-d", str(CONFIG / "dope.rviz"), "-f", LaunchConfiguration("fixed_frame")],
+            remappings=[
+                (f"/dope/{name}", in_namespace(namespace, name))
+                for name in ("markers", "image_annotated")
+            ],
         )
     ]
 
@@ -93,6 +110,11 @@ def generate_launch_description() -> LaunchDescription:
                 description="Publish the topics of REP-155; empty: as in config",
             ),
             DeclareLaunchArgument(
+                "id_prefix",
+                default_value="",
+                description="What the names of people begin with; empty: as in config",
+            ),
+            DeclareLaunchArgument(
                 "namespace",
                 default_value="dope",
                 description="Namespace of the node: poses come out on /NAMESPACE/poses",
@@ -137,25 +159,6 @@ def generate_launch_description() -> LaunchDescription:
                 description="RViz's fixed frame, which the transforms connect with the image's",
             ),
             OpaqueFunction(function=dope_node),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                name="rviz2",
-                arguments=[
-                    "-d",
-                    str(CONFIG / "dope.rviz"),
-                    "-f",
-                    LaunchConfiguration("fixed_frame"),
-                ],
-                # The RViz file names the topics of /dope; these follow the namespace.
-                remappings=[
-                    ("/dope/markers", ["/", LaunchConfiguration("namespace"), "/markers"]),
-                    (
-                        "/dope/image_annotated",
-                        ["/", LaunchConfiguration("namespace"), "/image_annotated"],
-                    ),
-                ],
-                condition=IfCondition(LaunchConfiguration("rviz")),
-            ),
+            OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz"))),
         ]
     )

@@ -1,6 +1,7 @@
 """Bags made here, worked on with a light detector, read back and compared byte for byte."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 import dope_model.tracking
+import dope_msgs
+import dope_ros
 from dope_model.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.rendering.sample import CLIP
@@ -264,6 +267,23 @@ def test_stand_ins_are_like_the_classes_of_ros():
     assert stand_in("visualization_msgs/msg/Marker").SPHERE_LIST == Marker.SPHERE_LIST
     with pytest.raises(TypeError, match="no field nonsense"):
         stand_in("std_msgs/msg/Header")(nonsense=1)
+
+
+def test_an_installed_package_finds_the_definitions_that_were_installed(tmp_path):
+    """There the package dope_msgs beside it is generated Python, and its msg/ has no definition."""
+    for package in (Path(dope_ros.__file__).parent, Path(dope_msgs.__file__).parent):
+        shutil.copytree(package, tmp_path / package.name)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from dope_ros import message_types\n"
+        "print(message_types.__file__)\n"
+        "print('dope_msgs/msg/WholeBodyPoseArray' in message_types.types().fielddefs)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+    expected = [str(tmp_path / "dope_ros" / "message_types.py"), "True"]
+    assert told.stdout.split() == expected, told.stderr
 
 
 WITHOUT_ROS = """

@@ -223,6 +223,36 @@ def test_messages_may_come_late_and_the_clock_may_start_again():
     assert recent.nearest(7 * 10**9).header.stamp.sec == 1
 
 
+def test_what_belongs_to_the_image_at_work_is_not_forgotten():
+    """A depth image that comes after its image, and many more while a slow model runs."""
+    recent = Recent()
+    at_work = 1_000_000_000
+    before = stamped(at_work - 40_000_000)
+    recent.add(before)
+    recent.hold(at_work)
+    own = stamped(at_work + 2_000_000)
+    recent.add(own)
+    for number in range(1, 21):
+        recent.add(stamped(at_work + number * 33_000_000))
+    assert recent.nearest(at_work) is own
+    # The others are forgotten as ever, and this one when the next image is at work.
+    assert recent.nearest(at_work - 40_000_000) is own
+    assert recent.nearest(at_work + 9 * 33_000_000, tolerance=10**6) is None
+    recent.hold(at_work + 20 * 33_000_000)
+    for number in range(21, 41):
+        recent.add(stamped(at_work + number * 33_000_000))
+    assert recent.nearest(at_work, tolerance=10**8) is None
+    assert recent.nearest(at_work + 20 * 33_000_000, tolerance=0) is not None
+
+
+def test_without_stamps_the_newest_is_taken():
+    recent = Recent(count=3)
+    messages = [stamped(0) for _ in range(5)]
+    for message in messages:
+        recent.add(message)
+        assert recent.nearest(0) is message
+
+
 def test_nothing_of_ros_is_imported():
     import subprocess
 

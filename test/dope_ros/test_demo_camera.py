@@ -1,5 +1,6 @@
 """The demo camera: sources, the hand-held motion, and images on the graph."""
 
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -102,6 +103,14 @@ def test_the_default_is_the_astronaut(astronaut):
     source = open_source(settings(motion=False))
     assert isinstance(source, Pictures)
     np.testing.assert_array_equal(source.frame(0.0), astronaut)
+
+
+def test_without_scikit_image_the_astronaut_is_refused_with_what_to_install(monkeypatch):
+    for name in ("skimage", "skimage.data"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SourceError, match="pip install scikit-image.*'clip' needs no"):
+        open_source(settings())
+    assert isinstance(open_source(settings(source="clip")), Video)
 
 
 def test_the_clip_comes_with_the_package():

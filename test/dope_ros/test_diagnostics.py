@@ -79,9 +79,16 @@ def test_stages_are_timed():
     assert 0 <= times.times["decode"] < times.times["detect"]
 
 
-def camera(statistics: FrameStatistics, now: float, publishers: int = 1, listens: bool = True):
+def camera(
+    statistics: FrameStatistics,
+    now: float,
+    publishers: int = 1,
+    listens: bool = True,
+    has_clock: bool = True,
+):
     return camera_status(
-        "dope/dope_node", statistics.summary(now), listens, "/image", publishers, 2.0, 1.0
+        *("dope/dope_node", statistics.summary(now), listens, "/image", publishers, 2.0, 1.0),
+        has_clock=has_clock,
     )
 
 
@@ -115,10 +122,22 @@ def test_a_silent_camera(publishers, reason):
 )
 def test_a_camera_with_wrong_stamps(latency, reason):
     statistics = active()
-    statistics.received(1.0, latency)
+    statistics.received(1.0, latency, unstamped=latency is None)
     status = camera(statistics, 1.0)
     assert status.level == WARN
     assert reason in status.message
+
+
+def test_simulated_time_without_a_clock_is_not_the_cameras_fault():
+    statistics = active()
+    statistics.received(1.0, None)
+    status = camera(statistics, 1.0, has_clock=False)
+    assert (status.level, status.message) == (
+        WARN,
+        "use_sim_time is on, but nothing comes on /clock",
+    )
+    assert camera(statistics, 1.0).level == OK
+    assert camera(statistics, 1.0, listens=False, has_clock=False).level == OK
 
 
 def test_bad_images_warn_for_a_while_and_stay_counted():

@@ -13,6 +13,7 @@ from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND
 from dope_ros.conversions import people_to_message
 from dope_ros.frames import (
+    MissingFrameIdError,
     MissingTfError,
     body_axes,
     fill_roots,
@@ -62,7 +63,7 @@ def turned(vector, rotation) -> np.ndarray:
 
 def test_someone_who_faces_the_camera():
     placed = place_people([person((0.3, -0.2, 4.0), 7)], CAMERA)
-    (transform,) = person_transforms(placed, HEADER)
+    (transform,) = person_transforms(placed, HEADER, "p")
     assert isinstance(transform, TransformStamped)
     assert (transform.header, transform.child_frame_id) == (HEADER, "body_p7")
     place = transform.transform.translation
@@ -104,11 +105,19 @@ def test_only_tracked_people_with_a_place_and_a_trunk_have_a_frame():
     )
     people = [person((0, 0, 3.0), -1), nowhere, person((1, 0, 3.0), 4)]
     placed = place_people(people, CAMERA)
-    assert [t.child_frame_id for t in person_transforms(placed, HEADER)] == ["body_p4"]
+    assert [t.child_frame_id for t in person_transforms(placed, HEADER, "p")] == ["body_p4"]
+    (renamed,) = person_transforms(placed, HEADER, "rear_")
+    assert renamed.child_frame_id == "body_rear_4"
     assert body_axes(np.zeros((13, 3)), BODY.index) is None
     flat = joints()
     flat[:, 0] = 0  # no width: no side is forward
     assert body_axes(flat, BODY.index) is None
+
+
+def test_images_of_no_frame_are_refused():
+    placed = place_people([person((0, 0, 3.0), 1)], CAMERA)
+    with pytest.raises(MissingFrameIdError, match="no frame_id"):
+        person_transforms(placed, Header(stamp=Time(sec=3)), "p")
 
 
 def test_roots_are_written_where_they_are_known():

@@ -12,6 +12,7 @@ from dope_msgs.msg import WholeBodyPoseArray
 
 try:
     import launch_ros.actions
+    from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
 except ImportError as error:
@@ -67,7 +68,20 @@ def test_every_argument_has_a_description_and_a_default(name):
     assert declared
     assert all(argument.description for argument in declared)
     assert all(argument.default_value is not None for argument in declared)
-    assert any(isinstance(e, launch_ros.actions.Node) for e in description.entities)
+
+
+@pytest.mark.parametrize(
+    ("rviz", "executables"), [("false", ["dope_node"]), ("true", ["dope_node", "rviz2"])]
+)
+def test_rviz_is_started_on_request(rviz, executables):
+    path = str(LAUNCH / "dope.launch.py")
+    context = LaunchContext()
+    context.launch_configurations.update(rviz=rviz, namespace="/robot1")
+    nodes = []
+    for entity in get_launch_description_from_python_launch_file(path).entities:
+        nodes += entity.visit(context) or []
+    assert all(isinstance(node, launch_ros.actions.Node) for node in nodes)
+    assert [node.node_executable for node in nodes] == executables
 
 
 def heard_by(graph, namespace: str) -> set[str]:

@@ -5,7 +5,7 @@ from array import array
 import numpy as np
 import pytest
 from camera_help import compressed_at, compressed_of, grey, header_at, image_at, seconds_of
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -83,14 +83,27 @@ def test_simulated_time(graph, start):
     diagnostics, _ = graph.listen(DiagnosticArray, "/diagnostics")
     now = Clock(clock=header_at(1000.25).stamp)
 
+    def statuses(of: str) -> list[DiagnosticStatus]:
+        return [
+            status
+            for message in diagnostics
+            for status in message.status
+            if status.name == f"{namespace[1:]}/dope_node: {of}"
+        ]
+
+    def trouble() -> str:
+        camera.publish(image_at(grey(9), 1000))
+        return statuses("camera")[-1].message if poses and statuses("camera") else ""
+
+    assert graph.spin_until(lambda: "nothing comes on /clock" in trouble()), process.output()
+    assert "no stamp" not in trouble()
+
     def latency() -> str:
         clock.publish(now)
         camera.publish(image_at(grey(9), 1000))
         values = [
             pair.value
-            for message in diagnostics
-            for status in message.status
-            if status.name == f"{namespace[1:]}/dope_node: detector"
+            for status in statuses("detector")
             for pair in status.values
             if pair.key == "latency p50 (ms)"
         ]
@@ -98,6 +111,9 @@ def test_simulated_time(graph, start):
 
     assert graph.spin_until(lambda: latency() == "250.0"), process.output()
     assert {seconds_of(message.header) for message in poses} == {1000}
+    diagnostics.clear()
+    assert graph.spin_until(lambda: statuses("camera") and latency() == "250.0")
+    assert "/clock" not in statuses("camera")[-1].message
 
 
 def test_only_the_newest_image_waits(graph, stand_in):

