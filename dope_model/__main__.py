@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from dope_model import commands
+from dope_model.errors import Failure
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, Failure) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

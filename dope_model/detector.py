@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dope_model.hints import pip_install
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
@@ -76,7 +77,7 @@ class WholeBodyDetector:
         except ImportError as error:
             raise ImportError(
                 f"the network needs PyTorch, torchvision and safetensors ({error}): "
-                "pip install torch torchvision safetensors"
+                + pip_install("torch", "torchvision", "safetensors")
             ) from error
         from dope_model.postprocess.integration import integrate
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dope_model.hints import pip_install
 from dope_model.poses import PART_SLOTS, WholeBody, boxes_around
 from dope_model.skeleton import BODY
 
@@ -169,7 +170,7 @@ def _import_norfair():
         import norfair
     except ImportError as error:
         raise ImportError(
-            f"tracking needs Norfair ({error}): pip install norfair-enough"
+            f"tracking needs Norfair ({error}): {pip_install('norfair-enough')}"
         ) from error
     return norfair
 

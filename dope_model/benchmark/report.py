@@ -163,13 +163,26 @@ def bar_plot(
     _finish(figure, axes, path, y_limits)
 
 
+CELL = (400, 400)
+"""Width and height of a sheet's cells, px."""
+
+
+def fitted(picture: np.ndarray, cell: tuple[int, int] = CELL) -> np.ndarray:
+    """A picture (H, W, 3) shrunk or enlarged to fit a sheet's cell."""
+    scale = min(cell[0] / picture.shape[1], cell[1] / picture.shape[0])
+    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    return cv2.resize(
+        picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+
+
 def picture_sheet(
     pictures: Sequence[np.ndarray],
     captions: Sequence[str] = (),
     columns: int = 5,
-    cell: tuple[int, int] = (400, 400),
+    cell: tuple[int, int] = CELL,
 ) -> np.ndarray:
-    """Pictures side by side on one sheet, row by row, each shrunk or enlarged to fit its cell.
+    """Pictures side by side on one sheet, row by row, each `fitted` to its cell.
 
     Args:
         pictures: (H, W, 3) uint8 RGB each, of any size; at least one.
@@ -183,10 +196,7 @@ def picture_sheet(
     columns = min(columns, len(pictures))
     sheet = np.full((-(-len(pictures) // columns) * height, columns * width, 3), 30, np.uint8)
     for number, picture in enumerate(pictures):
-        scale = min(width / picture.shape[1], height / picture.shape[0])
-        size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        shown = cv2.resize(picture, size, interpolation=method)
+        shown = fitted(picture, cell)
         row, column = divmod(number, columns)
         top = row * height + (height - shown.shape[0]) // 2
         left = column * width + (width - shown.shape[1]) // 2

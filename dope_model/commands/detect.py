@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from dope_model.benchmark.report import picture_sheet, write_picture
+from dope_model.benchmark.report import fitted, picture_sheet, write_picture
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import draw_people, side_by_side
 from dope_model.network.config import MODE_NAMES
@@ -58,6 +59,7 @@ def run_detect(options: argparse.Namespace) -> int:
     found = dict.fromkeys(("people", *PART_SLOTS), 0)
     bad: list[str] = []
     drawings: list[np.ndarray] = []
+    names = drawing_names(pictures)
     with (options.out / "poses.jsonl").open("w") as lines:
         for path in tqdm(pictures, unit="picture"):
             try:
@@ -72,10 +74,9 @@ def run_detect(options: argparse.Namespace) -> int:
                 for slot, _ in person.parts():
                     found[slot] += 1
             if not options.no_pictures:
-                target = options.out / f"{path.stem}_{path.suffix[1:]}_poses.png"
-                write_picture(target, side_by_side(rgb, people))
+                write_picture(options.out / names[path], side_by_side(rgb, people))
             if options.sheet:
-                drawings.append(draw_people(rgb, people))
+                drawings.append(fitted(draw_people(rgb, people)))
     if drawings:
         write_picture(options.out / "sheet.png", picture_sheet(drawings, columns=6))
     print(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in found.items()))
@@ -102,6 +103,16 @@ def find_pictures(paths: list[Path]) -> Iterator[Path]:
             yield path
         else:
             raise FileNotFoundError(f"no file or folder {path}")
+
+
+def drawing_names(pictures: list[Path]) -> dict[Path, str]:
+    """File names for the drawings of pictures; those of one name take their folders' before it."""
+    plain = {path: f"{path.stem}_{path.suffix[1:]}_poses.png" for path in pictures}
+    often = Counter(plain.values())
+    return {
+        path: name if often[name] == 1 else "_".join([*path.absolute().parts[1:-1], name])
+        for path, name in plain.items()
+    }
 
 
 def picture_record(path: Path, rgb: np.ndarray, people: list[WholeBody]) -> dict:

@@ -62,7 +62,7 @@ def run_label(options: argparse.Namespace) -> int:
         for part in ("body", "hand", "face")
     }
     print(f"{path}: {len(labels)} pictures, " + ", ".join(f"{n} {p}" for p, n in counts.items()))
-    if options.sheet:
+    if options.sheet and len(labels):
         sheet = label_sheet(labels, options.images, options.sheet)
         cv2.imwrite(str(options.out / "sheet.png"), sheet[..., ::-1])
         print(f"{options.out / 'sheet.png'}: {options.sheet} random pictures")

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from dope_model.hints import pip_install
+
 
 def require_files(folder: Path, names: Iterable[str], where_from: str) -> None:
     """Check that files or folders are there.
@@ -56,7 +58,7 @@ def read_mat(path: Path, squeeze: bool = True) -> dict[str, Any]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise ImportError(f"MATLAB files need scipy ({error}): pip install scipy") from error
+        raise ImportError(f"MATLAB files need scipy ({error}): {pip_install('scipy')}") from error
     try:
         return loadmat(str(path), struct_as_record=False, squeeze_me=squeeze)
     except NotImplementedError as error:

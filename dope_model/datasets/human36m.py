@@ -20,6 +20,7 @@ from dope_model.datasets.files import require_files
 from dope_model.datasets.labels import Sample
 from dope_model.datasets.sources import Labelled, fitted_intrinsics, part_labels
 from dope_model.datasets.videos import video_size
+from dope_model.hints import pip_install
 
 TRAINING_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
 WHERE = (
@@ -71,7 +72,7 @@ def _poses(path: Path, dimensions: int) -> np.ndarray:
         import cdflib
     except ImportError as error:
         raise ImportError(
-            f"Human3.6M's CDF files need cdflib ({error}): pip install cdflib"
+            f"Human3.6M's CDF files need cdflib ({error}): {pip_install('cdflib')}"
         ) from error
     try:
         pose = np.asarray(cdflib.CDF(str(path)).varget("Pose"), float)

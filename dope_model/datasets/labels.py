@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -121,6 +122,10 @@ class Sample:
     intrinsics: Intrinsics | None = None
 
 
+# What a damaged .npz file may raise, according to where the damage is.
+_DAMAGE = (
+    ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 # Compact files keep sixteenths of a pixel and tenths of a millimetre in 16 bits.
 _COMPACT_STEPS = {"keypoints_2d": 1 / 16, "keypoints_3d": 1e-4, "root": 1e-3, "ignored": 1 / 4}
 
@@ -147,7 +152,8 @@ class LabelSet:
         """Write the labels.
 
         Args:
-            compact: round 2D to 1/16 px and 3D to 0.1 mm, for a file of half the size or less.
+            compact: round 2D to 1/16 px and 3D to 0.1 mm, for a file of half the size or less;
+                numbers beyond what that holds keep the others of their kind from it.
         """
         arrays: dict[str, np.ndarray] = {
             "size": np.array([(s.width, s.height) for s in self.samples], np.int32).reshape(-1, 2),
@@ -169,7 +175,7 @@ class LabelSet:
             for name in (*_fields(part, joints), "ignored"):
                 array = np.concatenate([getattr(x, name) for x in labels])
                 if compact and name in _COMPACT_STEPS:
-                    array = _to_steps(array, _COMPACT_STEPS[name])
+                    array = _in_steps(array, _COMPACT_STEPS[name])
                 arrays[f"{part}/{name}"] = array
         description = {
             "version": FORMAT_VERSION,
@@ -196,7 +202,7 @@ class LabelSet:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             description = json.loads(arrays["description"].tobytes())
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise ValueError(f"{path} is not a labels file, or is damaged ({error})") from error
         if description["version"] != FORMAT_VERSION:
             raise ValueError(
@@ -243,9 +249,11 @@ def _split_part(part: str, joints: int, arrays: dict[str, np.ndarray]) -> list[P
 _NOT_A_NUMBER = np.iinfo(np.int16).min
 
 
-def _to_steps(array: np.ndarray, step: float) -> np.ndarray:
-    limit = np.iinfo(np.int16).max
-    steps = np.clip(np.round(array / step), -limit, limit)
+def _in_steps(array: np.ndarray, step: float) -> np.ndarray:
+    """In 16 bits, or as it is where these do not reach, as in pictures of more than 2047 px."""
+    steps = np.round(array / step)
+    if np.abs(np.nan_to_num(steps)).max(initial=0) > np.iinfo(np.int16).max:
+        return array
     return np.where(np.isnan(array), _NOT_A_NUMBER, np.nan_to_num(steps)).astype(np.int16)
 
 

@@ -6,13 +6,10 @@ again, only what is missing is computed.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from tqdm import tqdm
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
+from dope_model.processes import in_processes
 
 PICTURES_PER_PIECE = 25
 LABELS_FILE = "labels.npz"
@@ -96,12 +94,9 @@ def label_pictures(
     todo = [piece for piece in pieces if not piece.target.is_file()]
     done = sum(len(p.names) for p in pieces) - sum(len(p.names) for p in todo)
     progress = tqdm(total=len(names), initial=done, unit="picture", smoothing=0.05)
-    with progress, contextlib.ExitStack() as stack:
+    with progress:
         if workers > 1:
-            # Forked workers would inherit OpenCV's and OpenMP's locks without their threads.
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            done_pieces = pool.map(_label_piece, todo)
+            done_pieces = in_processes(_label_piece, todo, workers)
         else:
             done_pieces = map(_label_piece, todo)
         for piece, _ in zip(todo, done_pieces, strict=True):

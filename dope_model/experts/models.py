@@ -6,10 +6,11 @@ import importlib.util
 from pathlib import Path
 
 from dope_model.cache import cache_folder
+from dope_model.hints import pip_install
 
 MEDIAPIPE_COMMAND = "pip install --no-deps mediapipe==0.10.21"
-RUNTIME_COMMAND = "pip install ai-edge-litert"
-ONNX_COMMAND = "pip install onnxruntime"
+RUNTIME_COMMAND = pip_install("ai-edge-litert")
+ONNX_COMMAND = pip_install("onnxruntime")
 PREPARE_COMMAND = "python -m dope_model.experts.prepare"
 
 POSE_HEAVY = "pose_landmark_heavy.tflite"

@@ -7,7 +7,6 @@ file per finished picture in `parts/` while the work goes on, and in the end `la
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.processes import in_processes
 from dope_model.rendering import RENDERING_VERSION
 from dope_model.rendering.assets import Wardrobe, manifest
 from dope_model.rendering.backdrops import backdrop_pictures
@@ -140,6 +140,7 @@ def render_images(
     Raises:
         ValueError: the folder was begun with other settings.
         MissingAssetError: something that rendering needs is missing; says how to get it.
+        Failure: one of the processes has died.
     """
     settings.scene_options()
     _check_requirements()
@@ -153,14 +154,11 @@ def render_images(
             _render_one(studio, out, number)
             yield number
     else:
-        # Each process makes its own OpenGL context, which must not be inherited.
-        context = multiprocessing.get_context("spawn")
         workers = min(workers, len(todo))
         # Mesa's software renderer would start a thread per core in each process.
         threads = max(1, (os.cpu_count() or 1) // workers)
         os.environ.setdefault("LP_NUM_THREADS", str(threads))
-        with context.Pool(workers, _start_worker, (settings, str(out))) as pool:
-            yield from pool.imap_unordered(_work, todo)
+        yield from in_processes(_work, todo, workers, _start_worker, (settings, str(out)))
     _join(out, count, settings)
 
 

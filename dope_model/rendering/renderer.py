@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from dataclasses import dataclass
 
@@ -68,6 +69,10 @@ class Renderer:
         """
         if importlib.util.find_spec("moderngl") is None:
             raise MissingAssetError(f"rendering needs moderngl: {MODERNGL_COMMAND}")
+        with contextlib.suppress(ImportError):
+            # Part of PyTorch, which loads it when it likes: after Mesa, whose LLVM is another, that
+            # ends in a crash.
+            import triton  # noqa: F401
         import moderngl
 
         self._gl = moderngl

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dope_model.hints import pip_install
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
 
@@ -77,7 +78,7 @@ def _best_engine(checkpoint: Checkpoint, mode: Mode, device: str, on_gpu: bool) 
     )
     missing = [package for package in needed if not importlib.util.find_spec(package)]
     if missing:
-        log.warning("running on PyTorch; %s: pip install %s", hint, " ".join(missing))
+        log.warning("running on PyTorch; %s: %s", hint, pip_install(*missing))
         return _make("torch", checkpoint, mode, device)
     from dope_model.runtime.graph_engine import WithFallback
 

@@ -6,6 +6,7 @@ python -m dope_model export WEIGHTS --size 640x480 --out DIR
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ import torch
 from dope_model import __version__
 from dope_model.cache import cache_folder
 from dope_model.checkpoint import Checkpoint
+from dope_model.hints import pip_install
 from dope_model.network.config import Mode
 from dope_model.runtime.graph_engine import CANDIDATES
 from dope_model.runtime.static_graph import REVISION, PackedLayout, StaticDope, for_inference
@@ -70,13 +72,7 @@ def export_onnx(
     Raises:
         ImportError: onnx or onnxscript is missing.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"the export needs onnx ({error}): pip install onnx onnxscript"
-        ) from error
+    require_exporter()
     network = for_inference(checkpoint.build(mode), variant.half)
     if variant.winograd:
         use_winograd(network)
@@ -113,10 +109,26 @@ def graphs_folder() -> Path:
     return folder
 
 
+def require_exporter() -> None:
+    """
+    Raises:
+        ImportError: onnx or onnxscript is missing; the text has the command that brings them.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if not importlib.util.find_spec(name)]
+    if missing:
+        command = pip_install("onnx", "onnxscript")
+        raise ImportError(f"the export needs {' and '.join(missing)}: {command}")
+
+
 class GraphCache:
-    """Graphs of one checkpoint in the cache folder; a damaged one is made anew."""
+    """Graphs of one checkpoint in the cache folder; a damaged one is made anew.
+
+    Raises:
+        ImportError: what makes graphs is not installed.
+    """
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
+        require_exporter()
         self._checkpoint, self._mode = checkpoint, mode
         self._digest = weights_digest(checkpoint, mode)
 

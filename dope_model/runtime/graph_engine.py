@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dope_model.checkpoint import Checkpoint
+from dope_model.errors import Failure
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
 from dope_model.runtime.static_graph import PackedLayout
@@ -30,7 +31,7 @@ GraphRunner = Callable[[np.ndarray], np.ndarray]
 PartCandidatesFinder = Callable[[np.ndarray], dict[str, Candidates]]
 
 
-class EngineError(RuntimeError):
+class EngineError(Failure):
     """An engine that is installed cannot make or run its graph; the text says why."""
 
 
@@ -81,9 +82,20 @@ class GraphEngine(ABC):
             layout = PackedLayout.for_images(
                 self.checkpoint.config, self.mode, height, width, CANDIDATES
             )
-            self._runners[size] = self.make_runner(height, width), layout
+            self._runners[size] = self._made(height, width), layout
         self._runners.move_to_end(size)
         return self._runners[size]
+
+    def _made(self, height: int, width: int) -> GraphRunner:
+        """`make_runner`, of which whatever fails in other packages is an EngineError."""
+        try:
+            return self.make_runner(height, width)
+        except (EngineError, FileNotFoundError):
+            raise
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise EngineError(
+                f"no graph for images of {width} x {height} px: {type(error).__name__}: {error}"
+            ) from error
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""

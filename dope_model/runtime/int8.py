@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from dope_model.checkpoint import Checkpoint
+from dope_model.hints import pip_install
 from dope_model.network.config import Mode
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
@@ -124,7 +125,7 @@ def quantise(
     try:
         import nncf
     except ImportError as error:
-        raise ImportError(f"INT8 needs NNCF ({error}): pip install nncf") from error
+        raise ImportError(f"INT8 needs NNCF ({error}): {pip_install('nncf')}") from error
     nncf.set_log_level(logging.WARNING)
     if len(pictures) < LEAST_PICTURES:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dope_model.checkpoint import Checkpoint
+from dope_model.hints import pip_install
 from dope_model.network.config import Mode
 from dope_model.runtime.export import GraphCache, Variant
 from dope_model.runtime.graph_engine import (
@@ -31,7 +32,7 @@ def import_openvino(engine: str = "openvino"):
         import openvino
     except ImportError as error:
         raise ImportError(
-            f"engine {engine}: {error}: pip install openvino onnx onnxscript"
+            f"engine {engine}: {error}: {pip_install('openvino', 'onnx', 'onnxscript')}"
         ) from error
     return openvino
 

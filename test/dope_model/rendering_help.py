@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import pytest
 
@@ -37,3 +38,8 @@ def require_studio() -> None:
         Wardrobe()
     except MissingAssetError as error:
         pytest.skip(str(error))
+
+
+def die(*_: object) -> None:
+    """What a process does that crashes."""
+    os._exit(3)

@@ -418,6 +418,7 @@ def _whole_person(i: int, image: int, at: float) -> tuple[dict, dict[str, PartDe
     table["keypoints"][0] = [*face[46], 2]  # nose tip
     table["keypoints"][1] = [*face[58:64].mean(axis=0), 2]  # left eye
     table["keypoints"][2] = [*face[52:58].mean(axis=0), 2]  # right eye
+    table["keypoints"][:, :2] -= 0.5  # the numbers of pixels whose middles these are
     contour = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32]
     table["face_kpts"][:, :2] = face[contour + list(range(33, 84))]
     table["face_kpts"][:, 2] = 2

@@ -212,6 +212,8 @@ def test_coco(tmp_path):
     body = sample.parts["body"]
     assert len(body) == 1 and body.complete and body.ignored.tolist() == [[1, 2, 11, 22]]
     assert not body.valid_2d[0, BODY.index["head"]] and body.valid_2d[0].sum() == 12
+    # Pixel 7 is meant at its middle, 7.5 px from the picture's edge.
+    assert np.allclose(body.keypoints_2d[0, BODY.index["left_wrist"]], points[9] + 0.5, atol=0.04)
     assert body.visibility[0, BODY.index["left_wrist"]] == Visibility.UNKNOWN
     assert body.visibility[0, BODY.index["right_wrist"]] == Visibility.VISIBLE
 

@@ -139,6 +139,21 @@ def test_detect_draws_some_pictures_on_one_sheet(weights, picture, tmp_path):
     assert [p.name for p in (tmp_path / "a").glob("*.png")] == ["sheet.png"]
 
 
+def test_detect_keeps_pictures_of_one_name_apart(weights, picture, tmp_path):
+    for folder, shown in (("a", picture), ("b", picture[:, ::-1])):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "1.png"), shown)
+    cv2.imwrite(str(tmp_path / "a" / "2.png"), picture)
+    out = tmp_path / "out"
+    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["detect", *folders, "--out", str(out), "--model", str(weights)]) == 0
+    drawn = sorted(path.name for path in out.glob("*.png"))
+    assert len(drawn) == 3 and "2_png_poses.png" in drawn
+    assert [n.endswith(("_a_1_png_poses.png", "_b_1_png_poses.png")) for n in drawn].count(
+        True
+    ) == 2
+
+
 def test_detect_goes_on_after_a_bad_picture(weights, picture, tmp_path, capsys):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     cv2.imwrite(str(good), picture)

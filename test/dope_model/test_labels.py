@@ -80,6 +80,31 @@ def test_compact_files_are_smaller(tmp_path):
     assert compact < 0.6 * full
 
 
+def test_compact_files_hold_large_pictures(tmp_path):
+    large = LabelSet([Sample("a.png", 9000, 6000, {"body": labels("body", 2, 1)})])
+    body = large.samples[0].parts["body"]
+    body.keypoints_2d[0, 0] = [3000.25, 4100.5]
+    body.ignored = np.array([[10, 20, 8900, 5900]], np.float32)
+    large.save(tmp_path / "labels.npz", compact=True)
+    again = LabelSet.load(tmp_path / "labels.npz").samples[0].parts["body"]
+    assert np.array_equal(again.keypoints_2d, body.keypoints_2d)
+    assert np.array_equal(again.ignored, body.ignored)
+    assert np.allclose(again.keypoints_3d, body.keypoints_3d, atol=6e-5)
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    label_set().save(tmp_path / "labels.npz")
+    content = bytearray((tmp_path / "labels.npz").read_bytes())
+    for at in range(60, len(content), 61):
+        damaged = bytearray(content)
+        damaged[at] ^= 255
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        try:
+            LabelSet.load(tmp_path / "damaged.npz")
+        except ValueError as error:
+            assert "damaged.npz" in str(error)
+
+
 def test_wrong_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no labels file"):
         LabelSet.load(tmp_path / "none.npz")

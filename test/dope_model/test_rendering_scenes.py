@@ -12,10 +12,11 @@ pytest.importorskip("scipy")
 pytest.importorskip("anny")
 pytest.importorskip("moderngl")
 
-from rendering_help import body_model, require_studio, studio
+from rendering_help import body_model, die, require_studio, studio
 
 from dope_model.datasets.labels import LabelSet, Visibility
-from dope_model.rendering import RENDERING_VERSION
+from dope_model.errors import Failure
+from dope_model.rendering import RENDERING_VERSION, generate
 from dope_model.rendering.body import BODY_VERTICES, skin
 from dope_model.rendering.camera import Camera
 from dope_model.rendering.generate import LABELS_FILE, RenderSettings, render_images
@@ -271,3 +272,11 @@ def test_workers_and_resuming_change_nothing(tmp_path):
     assert {(s.width, s.height) for s in samples} <= {(160, 120), (120, 160)}
     with pytest.raises(ValueError, match="seed was 9"):
         list(render_images(tmp_path / "two", 3, RenderSettings(seed=10)))
+
+
+def test_a_process_that_dies_ends_the_rendering(tmp_path, monkeypatch):
+    """Rather than being started again for ever."""
+    monkeypatch.setattr(generate, "_check_requirements", lambda: None)
+    monkeypatch.setattr(generate, "_start_worker", die)
+    with pytest.raises(Failure, match="goes on after what is finished"):
+        list(render_images(tmp_path, 3, RenderSettings(seed=9), workers=2))

@@ -117,11 +117,14 @@ def test_without_tensorrt_it_says_what_to_install(no_tensorrt, tmp_path, capsys)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["matrix", "grid"])
-def test_tensorrt_takes_the_graph(pooling, tmp_path):
+@pytest.mark.parametrize(
+    "backbone, pooling",
+    [("resnet50", "matrix"), ("resnet50", "grid"), ("mobilenet_v2_keypoints", None)],
+)
+def test_tensorrt_takes_the_graph(backbone, pooling, tmp_path):
     """TensorRT for RTX builds without a GPU, ahead of time for GPUs that are named."""
     trt = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx")
-    checkpoint = small_checkpoint()
+    checkpoint = small_checkpoint(backbone=backbone)
     path = tmp_path / "graph.onnx"
     export_onnx(checkpoint, checkpoint.mode, 96, 128, path, Variant(pooling, half=True))
 

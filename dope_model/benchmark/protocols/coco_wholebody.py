@@ -17,7 +17,13 @@ from dope_model.benchmark.protocols.keypoint_ap import (
     wholebody_ap,
 )
 from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Protocol
-from dope_model.datasets.coco import WHOLEBODY_FIELDS, CocoPicture, keypoints_of, read_coco
+from dope_model.datasets.coco import (
+    PIXEL_MIDDLE,
+    WHOLEBODY_FIELDS,
+    CocoPicture,
+    keypoints_of,
+    read_coco,
+)
 from dope_model.datasets.conversions import (
     COCO_JOINTS,
     IBUG68_OF_FACE84,
@@ -104,7 +110,10 @@ attached face, of whose 84 landmarks 68 are COCO-WholeBody's.
 
 
 def wholebody_keypoints(person: WholeBody) -> dict[str, list[float]]:
-    """A person in the fields of WHOLEBODY_FIELDS: x, y, 1 where there is a keypoint, else zeros."""
+    """A person in the fields of WHOLEBODY_FIELDS: x, y, 1 where there is a keypoint, else zeros.
+
+    In COCO's conventions, see `keypoints_of`.
+    """
     tables = {name: np.zeros((count, 3)) for name, count in WHOLEBODY_FIELDS.items()}
     if person.body is not None:
         for j in LIMBS:
@@ -118,6 +127,8 @@ def wholebody_keypoints(person: WholeBody) -> dict[str, list[float]]:
             row = tables["keypoints"][COCO_JOINTS.index(joint)]
             row[:2] = landmarks[[FACE84.index[name] for name in members]].mean(axis=0)
             row[2] = 1
+    there = tables["keypoints"][:, 2] > 0
+    tables["keypoints"][there, :2] -= PIXEL_MIDDLE
     for name, hand in (("lefthand_kpts", person.left_hand), ("righthand_kpts", person.right_hand)):
         if hand is not None:
             tables[name][:, :2] = hand.keypoints_2d[_HAND_ORDER]
@@ -157,8 +168,7 @@ def _badness(picture: CocoPicture, results: list[dict]) -> float:
             continue
         similarities = [
             object_keypoint_similarity(
-                np.array(r["keypoints"]).reshape(-1, 3)[limbs, :2], points[limbs], labelled,
-                annotation["area"], sigmas,
+                keypoints_of(r)[0][limbs], points[limbs], labelled, annotation["area"], sigmas
             )
             for r in results
         ]  # fmt: skip

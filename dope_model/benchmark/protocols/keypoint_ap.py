@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dope_model.datasets.coco import WHOLEBODY_FIELDS
+from dope_model.hints import pip_install
 
 # COCO-WholeBody's constants, keypoint by keypoint: Jin et al., "Whole-body human pose estimation in
 # the wild" (ECCV 2020).
@@ -62,7 +63,7 @@ def require_coco_tools() -> None:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"average precision needs pycocotools ({error}): pip install pycocotools"
+            f"average precision needs pycocotools ({error}): {pip_install('pycocotools')}"
         ) from error
 
 
