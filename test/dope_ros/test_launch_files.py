@@ -122,11 +122,9 @@ def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_pa
     assert "/front/camera_info" in heard_by(graph, "/people")
     (publisher,) = graph.node.get_publishers_info_by_topic("/people/poses")
     assert publisher.topic_type == "dope_msgs/msg/WholeBodyPoseArray"
-    client = graph.node.create_client(GetParameters, "/people/dope_node/get_parameters")
-    assert client.wait_for_service(20)
-    answer = client.call_async(GetParameters.Request(names=["min_body_score", "model"]))
-    assert graph.spin_until(answer.done, 20)
-    min_score, model = answer.result().values
+    request = GetParameters.Request(names=["min_body_score", "model"])
+    answer = graph.call(GetParameters, "/people/dope_node/get_parameters", request)
+    min_score, model = answer.values
     assert min_score.double_value == 0.625
     assert model.string_value == "experts"
 
