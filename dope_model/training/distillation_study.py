@@ -17,15 +17,16 @@ import torch
 
 from dope_model.benchmark.predictions import CachedFinder
 from dope_model.benchmark.protocols.lspet import Lspet
-from dope_model.benchmark.rendered import judge_model, summarise
+from dope_model.benchmark.rendered import PartResult, judge_model, summarise
 from dope_model.benchmark.report import markdown_table, write_json
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dope_model.datasets.labels import LabelSet
+from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.datasets.partial import split_by_part
 from dope_model.datasets.pseudo_labels import Confidence, complete_labels
 from dope_model.network.config import TRAINED, Mode
 from dope_model.skeleton import PARTS
 from dope_model.training.anchor_poses import PAPER_CLASSES, fit_anchor_poses
+from dope_model.training.close_ups import close_ups
 from dope_model.training.data import Source
 from dope_model.training.loop import (
     WEIGHTS_FILE,
@@ -48,16 +49,26 @@ class StudySettings:
 
     Attributes:
         per_part, held_out: pictures in each part's set, and to judge hands and faces on.
+        close_ups: at most so many close-ups of hands, and of faces, are cut out of the held-out
+            pictures and judged too: in whole pictures hands are small.
         expert_epochs, epochs: of the experts, and of the whole-body networks.
-        training: everything else, the same for all.
+        maps_epochs: of a first stage that trains nothing but a backbone's maps of joints, for each
+            of them; 0 leaves it out.
+        size: the shorter side of pictures that experts complete and that all are judged on, px; 0
+            is the training's height.
+        training: everything else, the same for all; `maps`, for the first stage.
     """
 
     per_part: int = 700
     held_out: int = 300
+    close_ups: int = 0
     expert_epochs: int = 6
     epochs: int = 4
+    maps_epochs: int = 0
+    size: int = 0
     backbone: str = "mobilenet_v2"
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    maps: TrainingSettings = field(default_factory=TrainingSettings)
     confidence: Confidence = field(default_factory=Confidence)
 
 
@@ -85,16 +96,25 @@ class DistillationStudy:
         self.out.mkdir(parents=True, exist_ok=True)
         partial = self._split()
         start = self._start(partial)
+        s = self.settings
         experts = {
-            part: self._train(f"{part} expert", {part: partial[part]}, start[part], "experts")
+            part: self._train(
+                f"{part} expert",
+                {part: partial[part]},
+                self._train_maps(f"{part} expert", {part: partial[part]}, start[part]),
+                replace(s.training, epochs=s.expert_epochs),
+            )
             for part in PARTS
         }
         completed = self._complete(partial, experts)
-        whole = start["whole"]
+        settings = replace(s.training, epochs=s.epochs)
+        background = replace(settings, partial_is_background=True)
+        on_partial = self._train_maps("partial", partial, start["whole"])
+        on_completed = self._train_maps("completed", completed, start["whole"])
         networks = {
-            "partial": self._train("partial", partial, whole, "partial"),
-            "pseudo": self._train("pseudo", completed, whole, "pseudo"),
-            "distilled": self._train("distilled", completed, whole, "distilled", experts),
+            "partial": self._train("partial", partial, on_partial, background),
+            "pseudo": self._train("pseudo", completed, on_completed, settings),
+            "distilled": self._train("distilled", completed, on_completed, settings, experts),
         }
         rows = [self._judge(f"{part} expert", path) for part, path in experts.items()]
         rows += [self._judge(VARIANTS[name], path) for name, path in networks.items()]
@@ -127,35 +147,39 @@ class DistillationStudy:
         return paths
 
     def _fresh(self, anchors) -> Checkpoint:
-        mode = Mode(self.settings.training.height, 1333, 50, half=True)
+        size = self.settings.size or self.settings.training.height
+        mode = Mode(size, 1333, 50, half=True)
         return fresh_checkpoint(
             anchors, self.settings.backbone, mode, self.backbone_weights, self.seed
         )
+
+    def _train_maps(self, name: str, labels: dict[str, Path], start: Path) -> Path:
+        """The first stage; the path of the weights to go on from."""
+        s = self.settings
+        if not s.maps_epochs:
+            return start
+        settings = replace(s.maps, epochs=s.maps_epochs, only_maps=True)
+        return self._train(f"{name} maps", labels, start, settings)
 
     def _train(
         self,
         name: str,
         labels: dict[str, Path],
         start: Path,
-        kind: str,
+        settings: TrainingSettings,
         experts: dict[str, Path] | None = None,
     ) -> Path:
         """Train, or go on with it; the path of the weights."""
-        epochs = self.settings.expert_epochs if kind == "experts" else self.settings.epochs
-        settings = replace(
-            self.settings.training,
-            epochs=epochs, seed=self.seed, partial_is_background=kind == "partial",
-        )  # fmt: skip
         folder = self.out / name
         trainer = Trainer(
             load_checkpoint(start),
             [Source(path, self.images) for path in labels.values()],
-            settings,
+            replace(settings, seed=self.seed),
             folder,
             torch.device(self.device),
             {part: load_expert(path, part) for part, path in (experts or {}).items()},
         )
-        if trainer.batch < epochs * trainer.batches_per_epoch:
+        if trainer.batch < settings.epochs * trainer.batches_per_epoch:
             print(f"{name}: from batch {trainer.batch}", flush=True)
             trainer.run()
         return folder / WEIGHTS_FILE
@@ -187,12 +211,31 @@ class DistillationStudy:
             row["LSPET PCK@0.2"] = summary["PCK@0.2"]
             row["LSPET recall"] = summary["recall"]
         held_out = LabelSet.load(self.out / "held_out.npz")
-        results = judge_model(finder, self.images, held_out.samples)
-        for part in PARTS:
-            if part not in parts or part not in results:
-                continue
-            instances = results[part].instances
-            row[f"{part} recall"] = summarise(instances, results[part].wrong)["recall"]
-            # Of those that are missed all joints are wrong.
-            row[f"{part} PCK"] = float(np.mean([i.pck if i.found else 0 for i in instances]))
+        row.update(_accuracies("", judge_model(finder, self.images, held_out.samples), parts))
+        for part in ("hand", "face"):
+            if self.settings.close_ups and part in parts:
+                folder, samples = self._close_ups(part, held_out)
+                judged = judge_model(finder, folder, samples)
+                row.update(_accuracies("close ", judged, (part,)))
         return row
+
+    def _close_ups(self, part: str, held_out: LabelSet) -> tuple[Path, list[Sample]]:
+        folder = self.out / f"close {part}s"
+        if not (folder / "labels.npz").is_file():
+            size = self.settings.size or self.settings.training.height
+            count = self.settings.close_ups
+            close_ups(held_out, self.images, part, count, size, folder, self.seed)
+        return folder, LabelSet.load(folder / "labels.npz").samples
+
+
+def _accuracies(prefix: str, results: dict[str, PartResult], parts) -> dict[str, float]:
+    """Recall and PCK of each of `parts`; of those that are missed all joints are wrong."""
+    row = {}
+    for part in PARTS:
+        if part in parts and part in results:
+            instances = results[part].instances
+            recall = summarise(instances, results[part].wrong)["recall"]
+            row[f"{prefix}{part} recall"] = recall
+            right = [i.pck if i.found else 0 for i in instances]
+            row[f"{prefix}{part} PCK"] = float(np.mean(right))
+    return row

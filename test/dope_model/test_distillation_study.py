@@ -11,10 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from dope_model.__main__ import main  # noqa: E402
+from dope_model.checkpoint import load_checkpoint  # noqa: E402
 from dope_model.datasets.conversions import LSP_JOINTS  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.rendering.sample import CLIP, LABELS  # noqa: E402
 from dope_model.skeleton import BODY, PARTS  # noqa: E402
+from dope_model.training.close_ups import close_ups  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,8 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
     settings = ["per_part=70", "held_out=10", "expert_epochs=1", "epochs=1",
                 "training.width=96", "training.height=96", "training.workers=0",
                 "training.losses.boxes_per_image=12", "training.warm_up_steps=4",
-                "training.losses.expert_boxes=4", "confidence.label=0.5"]  # fmt: skip
+                "training.losses.expert_boxes=4", "confidence.label=0.5",
+                "close_ups=3"]  # fmt: skip
     arguments = ["distillation-study", str(data / "labels.npz"), str(data), "--device", "cpu",
                  "--lspet", str(data / "lspet"), "--out", str(data / "out")]  # fmt: skip
     for setting in settings:
@@ -59,10 +62,11 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
     assert len(rows) == 6
     experts, whole = rows[:3], rows[3:]
     assert [set(r) for r in experts[1:]] == [
-        {"network", f"{part} recall", f"{part} PCK"} for part in ("hand", "face")
+        {"network", *(f"{of}{part} {what}" for of in ("", "close ") for what in ("recall", "PCK"))}
+        for part in ("hand", "face")
     ]
     for row in whole:
-        assert len(row) == 9
+        assert len(row) == 13
         assert all(0 <= value <= 1 for name, value in row.items() if name != "network")
 
     terms = {}
@@ -83,3 +87,65 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
     assert main(arguments) == 0
     assert (out / "distilled" / "weights.safetensors").stat().st_mtime_ns == written
     assert json.loads((out / "table.json").read_text())["rows"] == rows
+
+
+@pytest.mark.slow
+def test_maps_of_joints_come_first_where_they_are_asked_for(data):
+    settings = ["per_part=60", "held_out=2", "expert_epochs=1", "epochs=1", "maps_epochs=1",
+                "maps.batch_size=15", "size=64", "maps.width=64", "maps.height=64"]  # fmt: skip
+    for name in ("width=64", "height=64", "losses.boxes_per_image=4", "losses.expert_boxes=2"):
+        settings.append(f"training.{name}")
+    settings += ["training.workers=0", "maps.workers=0"]
+    arguments = ["distillation-study", str(data / "labels.npz"), str(data), "--device", "cpu",
+                 "--backbone", "mobilenet_v2_keypoints", "--out", str(data / "maps")]  # fmt: skip
+    for setting in settings:
+        arguments += ["--set", setting]
+    assert main(arguments) == 0
+    out = data / "maps" / "seed 0"
+    for name, count in (("face expert", 4), ("partial", 12), ("completed", 12)):
+        lines = (out / f"{name} maps" / "losses.jsonl").read_text().splitlines()
+        assert len(lines) == count
+        assert {term for term in json.loads(lines[-1]) if "/" in term} == {
+            f"{part}/maps" for part in (("face",) if "face" in name else PARTS)
+        }
+    first = load_checkpoint(out / "completed maps" / "weights.safetensors").state
+    for name in ("pseudo", "distilled"):
+        then = load_checkpoint(out / name / "weights.safetensors").state
+        moved = [torch.abs(then[key] - first[key]).mean() for key in first if "maps" in key]
+        assert 0 < max(moved) < 0.05
+
+
+def test_close_ups_show_one_instance_large(data, tmp_path):
+    labels = LabelSet.load(data / "labels.npz")
+    made = close_ups(labels, data, "face", 4, 160, tmp_path / "faces")
+    assert [s.file for s in made] == [f"{i:05}.jpg" for i in range(4)]
+    read = LabelSet.load(tmp_path / "faces" / "labels.npz")
+    by_content = {}
+    for sample in read:
+        image = cv2.imread(str(tmp_path / "faces" / sample.file))
+        assert image.shape == (160, 160, 3) and (sample.width, sample.height) == (160, 160)
+        assert list(sample.parts) == ["face"]
+        faces = sample.parts["face"]
+        sizes = np.ptp(faces.keypoints_2d, axis=1).max(axis=1)
+        middles = (faces.keypoints_2d.max(axis=1) + faces.keypoints_2d.min(axis=1)) / 2
+        # No pixel becomes larger than three; the faces have some 10 px here.
+        assert np.any((sizes <= 0.35 * 160 + 0.5) & (abs(middles - 80) <= 40.5).all(axis=1))
+        by_content[sample.file] = image
+    # What lies under a landmark is what lay under it in the picture.
+    for original, sample in zip(labels, read, strict=False):
+        whole = cv2.imread(str(data / original.file)).astype(float)
+        truth, close = original.parts["face"], sample.parts["face"]
+        differences = [
+            np.abs(
+                _pixels(whole, truth.keypoints_2d[i])
+                - _pixels(by_content[sample.file].astype(float), close.keypoints_2d[0])
+            ).mean()
+            for i in range(len(truth))
+        ]
+        assert min(differences) < 8
+
+
+def _pixels(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Bilinear values (N, 3) at points (N, 2) whose integers are pixels' corners."""
+    x, y = (points - 0.5).astype(np.float32).T
+    return cv2.remap(image.astype(np.float32), x[None], y[None], cv2.INTER_LINEAR)[0]

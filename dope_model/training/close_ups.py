@@ -1,0 +1,65 @@
+"""Pictures in which one hand or face is large, as data sets of hands and of faces show them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
+from dope_model.pictures import read_rgb
+from dope_model.training.augmentation import NO_AUGMENTATION, View, random_view
+
+_SHARE = 0.35  # of the close-up's side that the instance takes
+
+
+def close_ups(
+    labels: LabelSet, images: Path, part: str, count: int, size: int, folder: Path, seed: int = 0
+) -> LabelSet:
+    """Write close-ups of `part` and their labels, which know nothing but that part.
+
+    Args:
+        labels, images: labelled pictures; each gives at most one close-up, of a random instance.
+        count: how many at most.
+        size: of their sides, px.
+        folder: gets JPEG files and labels.npz.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aim = replace(NO_AUGMENTATION, aimed=1, aimed_parts=(part,), aimed_size=(_SHARE, _SHARE))
+    random = np.random.default_rng(seed)
+    samples = []
+    for sample in labels:
+        if len(samples) == count:
+            break
+        if part not in sample.parts or not sample.parts[part].valid_2d.any():
+            continue
+        rgb = read_rgb(images / sample.file)
+        view = random_view(rgb, sample, (size, size), aim, random)
+        if not len(view.instances[part]):
+            continue
+        file = f"{len(samples):05}.jpg"
+        cv2.imwrite(str(folder / file), view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        samples.append(Sample(file, size, size, {part: _labels(view, part)}))
+    written = LabelSet(samples, labels.about)
+    written.save(folder / "labels.npz")
+    return written
+
+
+def _labels(view: View, part: str) -> PartLabels:
+    seen = view.instances[part]
+    return PartLabels(
+        part,
+        seen.keypoints_2d,
+        seen.keypoints_3d,
+        seen.valid_2d,
+        seen.valid_3d,
+        np.where(seen.valid_2d, Visibility.VISIBLE, Visibility.UNKNOWN),
+        person=np.full(len(seen), -1),
+        root=np.full((len(seen), 3), np.nan),
+        score=np.ones(len(seen)),
+        is_left=seen.is_left,
+        ignored=view.ignored[part],
+        complete=view.complete[part],
+    )
