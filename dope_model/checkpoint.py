@@ -11,7 +11,7 @@ import json
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig
+from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig, SecondLook
 from dope_model.network.dope import DopeNetwork
 from dope_model.postprocess.settings import IntegrationSettings
 from dope_model.weights import weights_file
@@ -42,6 +42,7 @@ class Checkpoint:
         mode: the mode that the weights were made for.
         integration: by part.
         about: free text by topic: training data, licence, measured quality.
+        second_look: for people who are larger than the network is good at; None: there is none.
     """
 
     config: NetworkConfig
@@ -49,6 +50,7 @@ class Checkpoint:
     mode: Mode = MODES["paper"]
     integration: dict[str, IntegrationSettings] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
+    second_look: SecondLook | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.config.parts.items():
@@ -103,6 +105,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
         "integration": {name: s.to_dict() for name, s in checkpoint.integration.items()},
         "about": checkpoint.about,
     }
+    if checkpoint.second_look is not None:
+        description["second_look"] = asdict(checkpoint.second_look)
     metadata = {FORMAT_KEY: FORMAT_VERSION, "description": json.dumps(description)}
     save_file(state, str(path), metadata)
 
@@ -175,6 +179,9 @@ def _load_safetensors(path: Path) -> Checkpoint:
                 for name, settings in description["integration"].items()
             },
             about=description["about"],
+            second_look=(
+                SecondLook(**description["second_look"]) if "second_look" in description else None
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description cannot be used: {error!r}") from error

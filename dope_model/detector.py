@@ -56,7 +56,7 @@ class WholeBodyDetector:
             mode: "realtime" (400 px, 50 proposals, FP16), "paper" (800 px, 1000 proposals) or
                 "trained" (what the weights were trained for), for networks.
             engine: "auto" (the fastest that is installed), "tensorrt", "torch", "openvino" or
-                "int8", for networks; see `dope_model.runtime.load_engine`.
+                "int8", for networks; see `dope_model.runtime.load_looks`.
 
         Raises:
             FileNotFoundError: there is no such weights file.
@@ -73,7 +73,7 @@ class WholeBodyDetector:
             return cls(load_experts(preset), f"part experts ({preset})")
         try:
             from dope_model.checkpoint import load_checkpoint
-            from dope_model.runtime import load_engine
+            from dope_model.runtime import load_looks
         except ImportError as error:
             raise ImportError(
                 f"the network needs PyTorch, torchvision and safetensors ({error}): "
@@ -82,7 +82,7 @@ class WholeBodyDetector:
         from dope_model.postprocess.integration import integrate
 
         checkpoint = load_checkpoint(model)
-        run = load_engine(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
+        run = load_looks(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
 
         def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
             return {

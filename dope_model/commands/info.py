@@ -27,6 +27,9 @@ def run_info(options: argparse.Namespace) -> int:
         f"  made for {mode.min_size} px, {mode.proposals} proposals, "
         f"{'FP16' if mode.half else 'float32'}"
     )
+    if look := checkpoint.second_look:
+        sizes = ", ".join(f"{part} {size:g} px" for part, size in look.largest.items())
+        print(f"  a second look at {look.scale:g} of the size for what is larger than {sizes}")
     for topic, text in checkpoint.about.items():
         print(f"  {topic}: {text}")
     return 0

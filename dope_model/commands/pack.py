@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dope_model.network.config import SecondLook
 
 
 def add_pack(subparsers: argparse._SubParsersAction) -> None:
@@ -27,6 +31,16 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--full", action="store_true", help="in float32, to train on from it")
     parser.add_argument("--proposals", type=int, help="of the mode that it is made for")
     parser.add_argument("--size", type=int, help="the image's short side in that mode, px")
+    parser.add_argument(
+        "--second-look", type=float, metavar="SCALE",
+        help="look at a copy of the image of this scale, too, for what is larger than --largest; "
+        "0: do not",
+    )  # fmt: skip
+    parser.add_argument(
+        "--largest", action="append", default=[], metavar="PART=PX",
+        help="such as body=150: with --second-look, the longer side up to which the first look's "
+        "candidates count, px of the network's input",
+    )  # fmt: skip
     parser.set_defaults(run=run_pack)
 
 
@@ -59,6 +73,25 @@ def run_pack(options: argparse.Namespace) -> int:
         checkpoint.mode = replace(checkpoint.mode, proposals=options.proposals)
     if options.size is not None:
         checkpoint.mode = replace(checkpoint.mode, min_size=options.size)
+    if options.second_look is not None:
+        checkpoint.second_look = _second_look(options.second_look, options.largest)
+    elif options.largest:
+        raise ValueError("--largest belongs to --second-look: give both")
     save_checkpoint(checkpoint, options.out, half=not options.full)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def _second_look(scale: float, largest: list[str]) -> SecondLook | None:
+    from dope_model.network.config import SecondLook
+
+    if scale == 0:
+        return None
+    sizes = {}
+    for text in largest:
+        part, _, size = text.partition("=")
+        try:
+            sizes[part] = float(size)
+        except ValueError:
+            raise ValueError(f"--largest takes PART=PX, such as body=150, not {text!r}") from None
+    return SecondLook(scale, sizes)

@@ -37,6 +37,40 @@ class Mode:
     half: bool
 
 
+@dataclass(frozen=True)
+class SecondLook:
+    """A look at a smaller copy of the image, see `dope_model.runtime.two_looks`.
+
+    Attributes:
+        scale: of the copy, relative to the first look's input.
+        largest: by part, px: candidates whose boxes have a longer side than that in the first
+            look's input are taken from the second look, and all others from the first.
+
+    Raises:
+        ValueError: the scale is not between 0 and 1, an unknown part, or a size that is none.
+    """
+
+    scale: float
+    largest: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < 1:
+            raise ValueError(f"the scale of a second look lies between 0 and 1, not {self.scale}")
+        if unknown := set(self.largest) - set(PARTS):
+            raise ValueError(
+                f"a second look for {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}"
+            )
+        if not self.largest or min(self.largest.values()) <= 0:
+            raise ValueError(
+                f"a second look needs a size above 0 for some part, not {dict(self.largest)}"
+            )
+
+    def mode_after(self, first: Mode) -> Mode:
+        """The mode of the second look where `first` is that of the first."""
+        sizes = (max(1, round(size * self.scale)) for size in (first.min_size, first.max_size))
+        return replace(first, **dict(zip(("min_size", "max_size"), sizes, strict=True)))
+
+
 MODES: dict[str, Mode] = {
     # Section 3.3, "Runtime": 28 ms per image on a T4.
     "realtime": Mode(min_size=400, max_size=1333, proposals=50, half=True),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -67,6 +68,13 @@ class Candidates:
             poses_2d[box, pose_class],
             poses_3d[box, pose_class],
         )
+
+    @staticmethod
+    def concatenate(items: Sequence[Candidates]) -> Candidates:
+        """All candidates of several, of one part, one after the other."""
+        names = [field.name for field in fields(Candidates) if field.name != "part"]
+        arrays = {name: np.concatenate([getattr(i, name) for i in items]) for name in names}
+        return Candidates(items[0].part, **arrays)
 
     def best_first(self) -> Candidates:
         """The same candidates, highest score first."""

@@ -42,7 +42,7 @@ class Engine(Protocol):
 
 
 def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
-    """An engine for a checkpoint.
+    """An engine for a checkpoint, which looks once.
 
     Args:
         name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, or if none can be made the
@@ -56,6 +56,21 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
         ValueError: an unknown engine or device, or an engine that does not run on that device.
         ImportError: the engine is not installed; the text has the command that brings it.
     """
+    return _engines(name, checkpoint, [mode], device)[0]
+
+
+def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
+    """`load_engine`, with the second look that a checkpoint may ask for."""
+    look = checkpoint.second_look
+    if look is None:
+        return load_engine(name, checkpoint, mode, device)
+    from dope_model.runtime.two_looks import TwoLooks
+
+    first, second = _engines(name, checkpoint, [mode, look.mode_after(mode)], device)
+    return TwoLooks(first, second, mode, look)
+
+
+def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:
     from dope_model.runtime.torch_engine import pick_device
 
     if name not in ENGINES:
@@ -65,12 +80,15 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
         if device != "auto":
             raise ValueError(f"engine {name} runs on the CPU here, not on {device!r}")
         picked = pick_device("cpu")
+    make = _make
     if name == "auto":
-        return _best_engine(checkpoint, mode, str(picked), picked.type == "cuda")
-    return _make(name, checkpoint, mode, str(picked))
+        name = _best_engine(picked.type == "cuda")
+        make = _make_or_torch
+    return [make(name, checkpoint, mode, str(picked)) for mode in modes]
 
 
-def _best_engine(checkpoint: Checkpoint, mode: Mode, device: str, on_gpu: bool) -> Engine:
+def _best_engine(on_gpu: bool) -> str:
+    """The fastest engine whose packages are installed."""
     best, needed, hint = (
         ("tensorrt", ("tensorrt", "onnx", "onnxscript"), "TensorRT is faster on a GPU")
         if on_gpu
@@ -79,11 +97,18 @@ def _best_engine(checkpoint: Checkpoint, mode: Mode, device: str, on_gpu: bool) 
     missing = [package for package in needed if not importlib.util.find_spec(package)]
     if missing:
         log.warning("running on PyTorch; %s: %s", hint, pip_install(*missing))
-        return _make("torch", checkpoint, mode, device)
+        return "torch"
+    return best
+
+
+def _make_or_torch(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
+    """The engine `name`, or PyTorch where it cannot be made or fails."""
     from dope_model.runtime.graph_engine import WithFallback
 
+    if name == "torch":
+        return _make(name, checkpoint, mode, device)
     try:
-        engine = _make(best, checkpoint, mode, device)
+        engine = _make(name, checkpoint, mode, device)
     except ImportError as error:
         log.warning("running on PyTorch; %s", error)
         return _make("torch", checkpoint, mode, device)

@@ -85,4 +85,6 @@ def batched_finder(model: str, mode: str, engine: str, device: str) -> BatchedFi
     if pick_device(device).type != "cuda":
         return None
     checkpoint = load_checkpoint(model)
+    if checkpoint.second_look is not None:  # that is two sizes of every picture
+        return None
     return BatchedFinder(checkpoint, mode_named(mode, checkpoint.mode), device)
