@@ -64,6 +64,10 @@ class Checkpoint:
             for name, part in self.config.parts.items()
         }
 
+    def looks(self, mode: Mode) -> list[Mode]:
+        """The modes of all looks at an image where `mode` is that of the first."""
+        return [mode] if self.second_look is None else [mode, self.second_look.mode_after(mode)]
+
     def build(self, mode: Mode | None = None) -> DopeNetwork:
         """The network with these weights, on the CPU in float32, in evaluation mode.
 

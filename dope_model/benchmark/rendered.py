@@ -40,6 +40,7 @@ from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.detector import DEFAULT_MODEL
 from dope_model.placement import place_root
 from dope_model.poses import PartDetections
+from dope_model.runtime import ENGINES
 from dope_model.skeleton import BODY, PARTS
 
 FIXED_IMAGES = 1000
@@ -293,12 +294,13 @@ def run_benchmark(
     limit: int | None = None,
     device: str = "auto",
     plots: bool = True,
+    engine: str = "auto",
 ) -> str:
     """Judge models on a rendered folder and write the report (`rendered_report.py`) into `out`.
 
     Args:
-        folder: what `render` wrote.
-        models: as for `WholeBodyDetector.load`.
+        folder: what `render` wrote, or other pictures with a labels.npz.
+        models, device, engine: as for `WholeBodyDetector.load`.
         limit: only the first so many pictures.
         plots: draw plots, which needs matplotlib.
 
@@ -318,7 +320,7 @@ def run_benchmark(
     if not samples:
         raise ValueError(f"{labels} holds no pictures")
     finders = {
-        name: CachedFinder(out / "predictions", model, device)
+        name: CachedFinder(out / "predictions", model, device, engine=engine)
         for name, model in _short_names(models).items()
     }
     results = {name: judge_model(finder, folder, samples) for name, finder in finders.items()}
@@ -342,14 +344,18 @@ def add_rendered(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument(
         "folder", type=Path, nargs="?",
-        help=f"what `render` wrote; without it the fixed set of {FIXED_IMAGES} pictures "
-        f"(${CACHE_VARIABLE} names another folder for it)",
+        help="what `render` wrote, or pictures with their labels.npz; without it the fixed set of "
+        f"{FIXED_IMAGES} pictures (${CACHE_VARIABLE} names another folder for it)",
     )  # fmt: skip
     parser.add_argument(
         "--model", action="append",
         help=f"as for `detect`; several are judged side by side; {DEFAULT_MODEL} when left out",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--engine", default="auto", choices=list(ENGINES),
+        help="torch suits pictures of many sizes: the others make a graph for each",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--limit", type=_positive, help="the first so many pictures only")
     parser.add_argument("--workers", type=_positive, default=1,
@@ -370,6 +376,10 @@ def _run(options: argparse.Namespace) -> int:
         require_plots()
     folder = options.folder or fixed_set(options.limit or FIXED_IMAGES, options.workers)
     models = options.model or [DEFAULT_MODEL]
-    print(run_benchmark(folder, models, options.out, options.limit, options.device, plots))
+    print(
+        run_benchmark(
+            folder, models, options.out, options.limit, options.device, plots, options.engine
+        )
+    )
     print(f"report: {options.out / 'report.md'}")
     return 0

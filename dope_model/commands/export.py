@@ -77,7 +77,8 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
-    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds."""
+    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds; where
+    the weights ask for a second look, NAME-MODE-second-SIZE.onnx, too."""
     import json
 
     from dope_model.checkpoint import load_checkpoint
@@ -85,13 +86,15 @@ def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
 
     options.out.mkdir(parents=True, exist_ok=True)
     precision = "-fp16" if options.half else ""
-    path = options.out / f"{options.weights.stem}-{options.mode}-{width}x{height}{precision}.onnx"
     checkpoint = load_checkpoint(options.weights)
-    mode = mode_named(options.mode, checkpoint.mode)
     variant = Variant(half=options.half, candidates=options.candidates)
-    layout = export_onnx(checkpoint, mode, height, width, path, variant)
-    path.with_suffix(".json").write_text(json.dumps(asdict(layout)))
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {layout.size} values come out")
+    looks = checkpoint.looks(mode_named(options.mode, checkpoint.mode))
+    for which, mode in zip(("", "-second"), looks, strict=False):
+        name = f"{options.weights.stem}-{options.mode}{which}-{width}x{height}{precision}"
+        path = options.out / f"{name}.onnx"
+        layout = export_onnx(checkpoint, mode, height, width, path, variant)
+        path.with_suffix(".json").write_text(json.dumps(asdict(layout)))
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {layout.size} values come out")
     return 0
 
 
@@ -106,11 +109,11 @@ def _quantise(options: argparse.Namespace, height: int, width: int) -> int:
     pictures = pictures_in(options.calibration)
     random.Random(0).shuffle(pictures)
     checkpoint = load_checkpoint(options.weights)
-    mode = mode_named(options.mode, checkpoint.mode)
-    path, loss = quantise(
-        checkpoint, mode, height, width, pictures[:_MOST_PICTURES], options.max_loss
-    )
-    print(f"INT8 changes {loss}\n{path}: engine int8 runs it")
+    for mode in checkpoint.looks(mode_named(options.mode, checkpoint.mode)):
+        path, loss = quantise(
+            checkpoint, mode, height, width, pictures[:_MOST_PICTURES], options.max_loss
+        )
+        print(f"INT8 changes {loss}\n{path}: engine int8 runs it")
     return 0
 
 
@@ -119,7 +122,8 @@ def _build(options: argparse.Namespace, height: int, width: int) -> int:
     from dope_model.runtime.tensorrt_engine import TensorRtEngine
 
     checkpoint = load_checkpoint(options.weights)
-    engine = TensorRtEngine(checkpoint, mode_named(options.mode, checkpoint.mode), options.device)
-    cache = engine.build(height, width)
-    print(f"{cache.path}: {cache.path.stat().st_size / 1e6:.1f} MB, {engine.description}")
+    for mode in checkpoint.looks(mode_named(options.mode, checkpoint.mode)):
+        engine = TensorRtEngine(checkpoint, mode, options.device)
+        cache = engine.build(height, width)
+        print(f"{cache.path}: {cache.path.stat().st_size / 1e6:.1f} MB, {engine.description}")
     return 0

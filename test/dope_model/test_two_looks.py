@@ -132,3 +132,17 @@ def test_a_file_with_a_senseless_second_look_is_refused(checkpoint, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="between 0 and 1, not 3"):
         load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_export_writes_a_graph_for_each_look(checkpoint, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    save_checkpoint(checkpoint, tmp_path / "net.safetensors")
+    out = tmp_path / "graphs"
+    arguments = ["export", str(tmp_path / "net.safetensors"), "--mode", "trained"]
+    assert main([*arguments, "--size", "96x64", "--out", str(out)]) == 0
+    names = ["net-trained-96x64", "net-trained-second-96x64"]
+    assert sorted(p.stem for p in out.glob("*.onnx")) == names
+    # The input's sizes, rounded up to whole strides, are among the graphs' constants.
+    first, second = (onnx.load(out / f"{name}.onnx") for name in names)
+    assert first.SerializeToString() != second.SerializeToString()
