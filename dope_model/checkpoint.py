@@ -187,7 +187,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
                 SecondLook(**description["second_look"]) if "second_look" in description else None
             ),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description cannot be used: {error!r}") from error
 
 

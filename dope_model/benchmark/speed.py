@@ -19,7 +19,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -46,9 +46,9 @@ JOINTS_MERGED = {"mean": 0.0, "agreed on": 0.1}
 TILES = (1, 2, 3)
 """Pictures of 2, 8 and 18 people: so many copies of the sample picture along each side."""
 PEOPLE_PER_TILE = 2
-ENGINES = ("eager", "static", "compiled", "openvino", "int8", "tensorrt")
-TWO_LOOKS = "both looks"
+TWO_LOOKS = "both-looks"
 """The fastest engine with the second look that a checkpoint asks for; the others look once."""
+ENGINES = ("eager", "static", "compiled", "openvino", "int8", "tensorrt", TWO_LOOKS)
 
 Run = Callable[[np.ndarray], object]
 
@@ -175,6 +175,8 @@ def make_engine(name: str, checkpoint, mode: Mode, device: str):
     from dope_model.runtime import load_engine, load_looks
 
     if name == TWO_LOOKS:
+        if checkpoint.second_look is None:
+            raise ValueError("these weights do not ask for a second look")
         return load_looks("auto", checkpoint, mode, device)
     return load_engine(name, checkpoint, mode, device)
 
@@ -418,7 +420,6 @@ def measure(
     from dope_model.runtime.torch_engine import pick_device
 
     device = str(pick_device(device))
-    names = default_engines(device) if engines is None else list(engines)
     experts = {
         name: WholeBodyDetector.load(name).find_parts
         for name in models
@@ -432,7 +433,11 @@ def measure(
     else:
         weights = files[0]
     first = next(iter(checkpoints))
-    looks = [TWO_LOOKS] if checkpoints[first].second_look else []
+    if engines is None:
+        looks = [TWO_LOOKS] * any(c.second_look is not None for c in checkpoints.values())
+        names = default_engines(device) + looks
+    else:
+        names = list(engines)
     image = sample_picture(*size)
     report = Report(weights, _machine(device), size)
     precisions = {"float32": False} if device == "cpu" else {"float32": False, "FP16": True}
@@ -442,7 +447,7 @@ def measure(
         title = f"{mode.min_size} px, {mode.proposals} proposals"
         log.info("%s", title)
         ready, missing = ready_engines(
-            [REFERENCE, *names, *looks], checkpoints[first], mode, device, image
+            [REFERENCE, *names], checkpoints[first], mode, device, image
         )  # fmt: skip
         for other, checkpoint in list(checkpoints.items())[1:]:
             more, without = ready_engines(names, checkpoint, mode, device, image)
@@ -459,7 +464,7 @@ def measure(
         rows = _rows(times, runs)
         report.configurations.append(Configuration(title, rows, gflop, stages, missing))
     for configuration in report.configurations:
-        _set_floor_shares(configuration, report.peaks, [REFERENCE, *names])
+        _set_floor_shares(configuration, report.peaks, {REFERENCE, *names} - {TWO_LOOKS})
     mode = mode_named(modes[0], checkpoints[first].mode)
     log.info("cost against proposals, people and candidates")
     report.proposals = measure_proposals(checkpoints[first], mode, device, image, seconds / 2)
@@ -488,7 +493,7 @@ def _rows(times: dict[str, list[float]], runs: dict[str, Run]) -> list[Row]:
 
 
 def _set_floor_shares(
-    configuration: Configuration, peaks: dict[str, float], names: Sequence[str]
+    configuration: Configuration, peaks: dict[str, float], names: Collection[str]
 ) -> None:
     """Of the engines `names`, whose work was counted; INT8 has another peak, which is not known."""
     work = sum(configuration.gflop.values())

@@ -2,8 +2,8 @@
 
     python -m dope_model export WEIGHTS --size 640x480 --out DIR
 
-writes it as an ONNX file. Two more ways make what an engine of this machine needs, and keep it in
-the cache folder:
+writes it as an ONNX file; of weights that ask for a second look, as two. Two more ways make what an
+engine of this machine needs, and keep it in the cache folder:
 
     ... --int8 --calibration PICTURES --max-loss 2    for the engine "int8" (CPU)
     ... --build-only                                  for the engine "tensorrt" (GPU)
@@ -77,8 +77,9 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
-    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds; where
-    the weights ask for a second look, NAME-MODE-second-SIZE.onnx, too."""
+    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds. Where
+    the weights ask for a second look there is NAME-MODE-second-SIZE.onnx, too, and the JSON files
+    say which candidates count in which."""
     import json
 
     from dope_model.checkpoint import load_checkpoint
@@ -93,7 +94,10 @@ def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
         name = f"{options.weights.stem}-{options.mode}{which}-{width}x{height}{precision}"
         path = options.out / f"{name}.onnx"
         layout = export_onnx(checkpoint, mode, height, width, path, variant)
-        path.with_suffix(".json").write_text(json.dumps(asdict(layout)))
+        described = asdict(layout)
+        if checkpoint.second_look is not None:
+            described["second_look"] = asdict(checkpoint.second_look)
+        path.with_suffix(".json").write_text(json.dumps(described))
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {layout.size} values come out")
     return 0
 
@@ -109,11 +113,13 @@ def _quantise(options: argparse.Namespace, height: int, width: int) -> int:
     pictures = pictures_in(options.calibration)
     random.Random(0).shuffle(pictures)
     checkpoint = load_checkpoint(options.weights)
-    for mode in checkpoint.looks(mode_named(options.mode, checkpoint.mode)):
-        path, loss = quantise(
-            checkpoint, mode, height, width, pictures[:_MOST_PICTURES], options.max_loss
-        )
-        print(f"INT8 changes {loss}\n{path}: engine int8 runs it")
+    mode = mode_named(options.mode, checkpoint.mode)
+    paths, loss = quantise(
+        checkpoint, mode, height, width, pictures[:_MOST_PICTURES], options.max_loss
+    )
+    print(f"INT8 changes {loss}")
+    for path in paths:
+        print(f"{path}: engine int8 runs it")
     return 0
 
 

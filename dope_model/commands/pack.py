@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dope_model.network.config import SecondLook
+    from dope_model.network.config import NetworkConfig, SecondLook
 
 
 def add_pack(subparsers: argparse._SubParsersAction) -> None:
@@ -74,7 +74,9 @@ def run_pack(options: argparse.Namespace) -> int:
     if options.size is not None:
         checkpoint.mode = replace(checkpoint.mode, min_size=options.size)
     if options.second_look is not None:
-        checkpoint.second_look = _second_look(options.second_look, options.largest)
+        checkpoint.second_look = _second_look(
+            options.second_look, options.largest, checkpoint.config
+        )
     elif options.largest:
         raise ValueError("--largest belongs to --second-look: give both")
     save_checkpoint(checkpoint, options.out, half=not options.full)
@@ -82,16 +84,21 @@ def run_pack(options: argparse.Namespace) -> int:
     return 0
 
 
-def _second_look(scale: float, largest: list[str]) -> SecondLook | None:
+def _second_look(scale: float, largest: list[str], config: NetworkConfig) -> SecondLook | None:
     from dope_model.network.config import SecondLook
 
-    if scale == 0:
+    if scale == 0 and not largest:
         return None
     sizes = {}
     for text in largest:
         part, _, size = text.partition("=")
         try:
+            if part not in config.parts:
+                raise ValueError
             sizes[part] = float(size)
         except ValueError:
-            raise ValueError(f"--largest takes PART=PX, such as body=150, not {text!r}") from None
+            raise ValueError(
+                f"--largest takes PART=PX with a part of {', '.join(config.parts)}, such as "
+                f"body=150, not {text!r}"
+            ) from None
     return SecondLook(scale, sizes)

@@ -19,7 +19,7 @@ from dope_model.postprocess.candidates import box_iou
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure an expert must be.
+    """How sure an expert must be; scores of proposals integration are sums, often above 1.
 
     Attributes:
         label: detections from this score on become labels.
@@ -90,8 +90,7 @@ def complete_sample(
 def _completed(
     given: PartLabels | None, found: PartDetections, confidence: Confidence, sample: Sample
 ) -> PartLabels:
-    # Proposals integration adds scores up, beyond 1.
-    scores = np.minimum(found.scores, 1)
+    scores = found.scores
     if given is not None and len(given):
         taken = box_iou(found.boxes[:, None], _boxes(given)[None]) > SAME_INSTANCE_IOU
         free = ~taken.any(axis=1)
@@ -101,7 +100,7 @@ def _completed(
     new = labels_from_detections(
         found.select(sure), found.boxes[unsure], sample.width, sample.height
     )
-    new.score = scores[sure]
+    new.score = np.minimum(scores[sure], 1)
     if given is None:
         return new
     return _joined(given, new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -60,7 +61,7 @@ class SecondLook:
             raise ValueError(
                 f"a second look for {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}"
             )
-        if not self.largest or min(self.largest.values()) <= 0:
+        if not self.largest or not all(0 < size < math.inf for size in self.largest.values()):
             raise ValueError(
                 f"a second look needs a size above 0 for some part, not {dict(self.largest)}"
             )

@@ -71,10 +71,11 @@ def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) ->
     A pose with left and right confused is a double, too.
     """
     swap = list(candidates.skeleton.swap)
+    sizes = np.ptp(poses, axis=1).max(axis=1)
 
     def no_doubles(best: int, others: np.ndarray) -> np.ndarray:
         variants = [poses[others], poses[others][:, swap]]
-        size = np.ptp(poses[best], axis=0).max()
+        size = np.sqrt(sizes[best] * np.minimum(sizes[best], sizes[others]))
         return _distances(variants, poses[best]) >= share * size
 
     return keep_best(len(poses), no_doubles)

@@ -31,9 +31,10 @@ class IntegrationSettings:
         min_mode_score: no further mode of a group is sought below this seed score.
         th_persondetect: least score of a mode that is reported.
         th_double: a detection is a better one's double, and is left out, if its joints are on
-            average nearer to the better one's than this share of the latter's longer side; 0: there
-            are no doubles. With a large `th_iou` a person comes out once for every size of box
-            that it was found by. Ours, not LCR-Net++'s.
+            average nearer to the better one's than this share of the latter's longer side, or of
+            the geometric mean of both if it is smaller itself: a small person beside a large one is
+            no double. 0: there are no doubles. With a large `th_iou` a person comes out once for
+            every size of box that it was found by. Ours, not LCR-Net++'s.
         th_joint: a joint in the image is the mean over those of a mode's candidates that agree on
             it: the place that most of the best ones' scores are near, within this share of the best
             pose's longer side. 0: the mean over all, as LCR-Net++'s. Where poses follow maps of

@@ -61,12 +61,9 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
 
 def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
     """`load_engine`, with the second look that a checkpoint may ask for."""
-    engines = _engines(name, checkpoint, checkpoint.looks(mode), device)
-    if checkpoint.second_look is None:
-        return engines[0]
-    from dope_model.runtime.two_looks import TwoLooks
+    from dope_model.runtime.two_looks import as_one
 
-    return TwoLooks(*engines, mode, checkpoint.second_look)
+    return as_one(_engines(name, checkpoint, checkpoint.looks(mode), device), checkpoint, mode)
 
 
 def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:

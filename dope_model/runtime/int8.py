@@ -25,10 +25,16 @@ from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.integration import integrate
 from dope_model.runtime.export import GraphCache, Variant, graphs_folder, is_whole, mark_as_whole
-from dope_model.runtime.graph_engine import CANDIDATES, GraphEngine, GraphRunner
+from dope_model.runtime.graph_engine import (
+    CANDIDATES,
+    GraphEngine,
+    GraphRunner,
+    PartCandidatesFinder,
+)
 from dope_model.runtime.openvino_engine import OpenVinoEngine
 from dope_model.runtime.signal_stack import kept_signal_stack
 from dope_model.runtime.static_graph import PackedLayout
+from dope_model.runtime.two_looks import as_one
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +94,8 @@ class Int8Engine(OpenVinoEngine):
             raise FileNotFoundError(
                 f"engine int8: these weights have no INT8 graph for images of {width} x {height} "
                 f"in {graphs_folder()}; make it: python -m dope_model export WEIGHTS --int8 "
-                f"--size {width}x{height} --calibration PICTURES --max-loss PERCENT"
+                f"--size {width}x{height} --calibration PICTURES --max-loss PERCENT, and --mode "
+                "if it is another than realtime"
             )
         return self.compile(self.core.read_model(path))
 
@@ -105,8 +112,8 @@ def quantise(
     width: int,
     pictures: Sequence[Path],
     max_loss: float,
-) -> tuple[Path, Loss]:
-    """Make the INT8 graph for images of one size, unless it loses too much.
+) -> tuple[list[Path], Loss]:
+    """Make the INT8 graphs of all looks at images of one size, unless they lose too much.
 
     Every other picture serves for the calibration, the rest for the comparison. Pictures of
     another size are scaled and cut.
@@ -115,7 +122,7 @@ def quantise(
         max_loss: bound on `Loss.percent`.
 
     Returns:
-        The file that the engine "int8" reads, and what was lost.
+        The files that the engine "int8" reads, and what was lost.
 
     Raises:
         ImportError: OpenVINO or NNCF is missing.
@@ -131,39 +138,57 @@ def quantise(
         raise ValueError(
             f"INT8 needs {LEAST_PICTURES} pictures or more, better 300, not {len(pictures)}"
         )
-    engine = OpenVinoEngine(checkpoint, mode)
-    model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
     calibration, judged = pictures[::2], pictures[1::2]
 
     def sample(path: Path) -> np.ndarray:
         return fit(read_rgb(path), height, width)
 
-    log.info("calibrating with %d pictures", len(calibration))
-    with kept_signal_stack():  # NNCF compiles the model with OpenVINO on its own
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset(calibration, sample),
-            preset=nncf.QuantizationPreset.MIXED,  # activations of both signs: the residual sums
-            subset_size=len(calibration),
-            ignored_scope=nncf.IgnoredScope(names=float_operations(model), validate=False),
-        )
-    layout = PackedLayout.for_images(checkpoint.config, mode, height, width, CANDIDATES)
+    engines = [OpenVinoEngine(checkpoint, look) for look in checkpoint.looks(mode)]
+    graphs = []
+    for engine in engines:
+        model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
+        log.info("calibrating with %d pictures", len(calibration))
+        with kept_signal_stack():  # NNCF compiles the model with OpenVINO on its own
+            graphs.append(
+                nncf.quantize(
+                    model,
+                    nncf.Dataset(calibration, sample),
+                    # Activations of both signs: the residual sums.
+                    preset=nncf.QuantizationPreset.MIXED,
+                    subset_size=len(calibration),
+                    ignored_scope=nncf.IgnoredScope(names=float_operations(model), validate=False),
+                )
+            )
+    quantised = [
+        _finder(engine, engine.compile(graph), height, width)
+        for engine, graph in zip(engines, graphs, strict=True)
+    ]
     log.info("comparing on %d pictures", len(judged))
-    loss = measure_loss(
-        checkpoint, engine, engine.compile(quantised), layout, [sample(p) for p in judged]
-    )
+    exact, rough = (as_one(finders, checkpoint, mode) for finders in (engines, quantised))
+    loss = measure_loss(checkpoint, exact, rough, [sample(p) for p in judged])
     if not loss.percent <= max_loss:
         raise TooLossyError(
             f"INT8 was not taken: it changes {loss}; the bound is {max_loss} %. Calibrate with "
             "more pictures like those of the camera, allow more, or keep engine openvino"
         )
-    path = int8_path(engine.graphs, height, width)
-    engine.openvino.save_model(quantised, path, compress_to_fp16=False)
-    for file in (path, path.with_suffix(".bin")):
-        mark_as_whole(file)
-    report = {"loss": asdict(loss), "max_loss": max_loss, "calibration": len(calibration)}
-    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    return path, loss
+    paths = []
+    for engine, graph in zip(engines, graphs, strict=True):
+        path = int8_path(engine.graphs, height, width)
+        engine.openvino.save_model(graph, path, compress_to_fp16=False)
+        for file in (path, path.with_suffix(".bin")):
+            mark_as_whole(file)
+        report = {"loss": asdict(loss), "max_loss": max_loss, "calibration": len(calibration)}
+        path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+        paths.append(path)
+    return paths, loss
+
+
+def _finder(engine: GraphEngine, run: GraphRunner, height: int, width: int) -> PartCandidatesFinder:
+    """`run`, another graph of an engine's network, as an engine."""
+    layout = PackedLayout.for_images(
+        engine.checkpoint.config, engine.mode, height, width, CANDIDATES
+    )
+    return lambda rgb: layout.unpack(run(rgb), engine.min_scores)
 
 
 def float_operations(model) -> list[str]:
@@ -208,12 +233,11 @@ def fit(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def measure_loss(
     checkpoint: Checkpoint,
-    exact: GraphEngine,
-    run: GraphRunner,
-    layout: PackedLayout,
+    exact: PartCandidatesFinder,
+    rough: PartCandidatesFinder,
     images: Sequence[np.ndarray],
 ) -> Loss:
-    """Compare another runner's detections with those of an engine.
+    """Compare an engine's detections with the exact ones.
 
     Raises:
         ValueError: neither detects anything.
@@ -230,7 +254,7 @@ def measure_loss(
     distances: list[float] = []
     for image in images:
         expected = detections(exact(image))
-        found = detections(layout.unpack(run(image), exact.min_scores))
+        found = detections(rough(image))
         for part in expected:
             counted = compare(expected[part], found[part], distances)
             same[part] += counted[0]

@@ -7,7 +7,7 @@ SNIP" (CVPR 2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,15 @@ from dope_model.network.dope import resized_shape
 from dope_model.postprocess.candidates import Candidates
 
 if TYPE_CHECKING:
+    from dope_model.checkpoint import Checkpoint
     from dope_model.runtime import Engine
+
+
+def as_one(engines: Sequence[Engine], checkpoint: Checkpoint, mode: Mode) -> Engine | TwoLooks:
+    """What the engines of all looks (`checkpoint.looks(mode)`) find together."""
+    if checkpoint.second_look is None:
+        return engines[0]
+    return TwoLooks(*engines, mode, checkpoint.second_look)
 
 
 class TwoLooks:
@@ -33,14 +41,23 @@ class TwoLooks:
 
     @property
     def description(self) -> str:
-        """That of the first look, and the size of the second."""
+        """Those of both looks, if they differ, and the size of the second."""
+        first, second = self._first.description, self._second.description
         size = self._look.mode_after(self._mode).min_size
-        return f"{self._first.description}, second look at {size} px"
+        return f"{first}, second look at {size} px" + f" on {second}" * (second != first)
 
     @property
     def prefetch(self) -> Callable[[np.ndarray], None] | None:
-        """That of the first look."""
-        return self._first.prefetch
+        """Those of both looks."""
+        both = [p for p in (self._first.prefetch, self._second.prefetch) if p is not None]
+        if not both:
+            return None
+
+        def begin(rgb: np.ndarray) -> None:
+            for prefetch in both:
+                prefetch(rgb)
+
+        return begin
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""

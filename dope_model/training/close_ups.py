@@ -12,7 +12,9 @@ from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.pictures import read_rgb
 from dope_model.training.augmentation import NO_AUGMENTATION, View, random_view
 
-_SHARE = 0.35  # of the close-up's side that the instance takes
+LABELS_FILE = "labels.npz"
+# Of the close-up's side that the instance takes; less where a pixel would become larger than three.
+_SHARE = 0.35
 
 
 def close_ups(
@@ -24,10 +26,13 @@ def close_ups(
         labels, images: labelled pictures; each gives at most one close-up, of a random instance.
         count: how many at most.
         size: of their sides, px.
-        folder: gets JPEG files and labels.npz.
+        folder: gets JPEG files, and at last labels.npz.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    aim = replace(NO_AUGMENTATION, aimed=1, aimed_parts=(part,), aimed_size=(_SHARE, _SHARE))
+    aim = replace(
+        NO_AUGMENTATION, aimed=1, aimed_parts=(part,), aimed_size=(_SHARE, _SHARE),
+        min_visible=0.35,
+    )  # fmt: skip
     random = np.random.default_rng(seed)
     samples = []
     for sample in labels:
@@ -43,19 +48,23 @@ def close_ups(
         cv2.imwrite(str(folder / file), view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
         samples.append(Sample(file, size, size, {part: _labels(view, part)}))
     written = LabelSet(samples, labels.about)
-    written.save(folder / "labels.npz")
+    written.save(folder / "labels.new")
+    (folder / "labels.new").replace(folder / LABELS_FILE)
     return written
 
 
 def _labels(view: View, part: str) -> PartLabels:
     seen = view.instances[part]
+    height, width = view.image.shape[:2]
+    inside = ((seen.keypoints_2d >= 0) & (seen.keypoints_2d < [width, height])).all(axis=-1)
+    visibility = np.where(inside, Visibility.VISIBLE, Visibility.OUTSIDE_FRAME)
     return PartLabels(
         part,
         seen.keypoints_2d,
         seen.keypoints_3d,
         seen.valid_2d,
         seen.valid_3d,
-        np.where(seen.valid_2d, Visibility.VISIBLE, Visibility.UNKNOWN),
+        np.where(seen.valid_2d, visibility, Visibility.UNKNOWN),
         person=np.full(len(seen), -1),
         root=np.full((len(seen), 3), np.nan),
         score=np.ones(len(seen)),

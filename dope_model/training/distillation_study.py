@@ -8,8 +8,9 @@ distillation loss on top. All are judged on the same pictures.
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from dope_model.datasets.pseudo_labels import Confidence, complete_labels
 from dope_model.network.config import TRAINED, Mode
 from dope_model.skeleton import PARTS
 from dope_model.training.anchor_poses import PAPER_CLASSES, fit_anchor_poses
-from dope_model.training.close_ups import close_ups
+from dope_model.training.close_ups import LABELS_FILE, close_ups
 from dope_model.training.data import Source
 from dope_model.training.loop import (
     WEIGHTS_FILE,
@@ -50,7 +51,7 @@ class StudySettings:
     Attributes:
         per_part, held_out: pictures in each part's set, and to judge hands and faces on.
         close_ups: at most so many close-ups of hands, and of faces, are cut out of the held-out
-            pictures and judged too: in whole pictures hands are small.
+            pictures (see `training.close_ups`) and judged too: in whole pictures hands are small.
         expert_epochs, epochs: of the experts, and of the whole-body networks.
         maps_epochs: of a first stage that trains nothing but a backbone's maps of joints, for each
             of them; 0 leaves it out.
@@ -92,8 +93,13 @@ class DistillationStudy:
     device: str = "cpu"
 
     def run(self) -> list[dict[str, object]]:
-        """All steps; the rows of the table, which is written to table.md and table.json."""
+        """All steps; the rows of the table, which is written to table.md and table.json.
+
+        Raises:
+            ValueError: the folder holds a study with other settings.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
+        self._check_settings()
         partial = self._split()
         start = self._start(partial)
         s = self.settings
@@ -122,6 +128,18 @@ class DistillationStudy:
         about = {"seed": self.seed, "pictures per part": self.settings.per_part}
         write_json(self.out / "table.json", {"rows": rows, **about})
         return rows
+
+    def _check_settings(self) -> None:
+        """Most settings show nowhere in what is done already: a table must not mix two of them."""
+        path = self.out / "settings.json"
+        now = json.loads(json.dumps(asdict(self.settings)))
+        then = json.loads(path.read_text()) if path.is_file() else now
+        if changed := [name for name in now if now[name] != then.get(name)]:
+            raise ValueError(
+                f"{self.out} holds a study with other settings ({', '.join(changed)}); use them, "
+                "or another folder"
+            )
+        write_json(path, now)
 
     def _split(self) -> dict[str, Path]:
         paths = {name: self.out / f"{name}.npz" for name in (*PARTS, "held_out")}
@@ -221,11 +239,11 @@ class DistillationStudy:
 
     def _close_ups(self, part: str, held_out: LabelSet) -> tuple[Path, list[Sample]]:
         folder = self.out / f"close {part}s"
-        if not (folder / "labels.npz").is_file():
+        if not (folder / LABELS_FILE).is_file():
             size = self.settings.size or self.settings.training.height
             count = self.settings.close_ups
             close_ups(held_out, self.images, part, count, size, folder, self.seed)
-        return folder, LabelSet.load(folder / "labels.npz").samples
+        return folder, LabelSet.load(folder / LABELS_FILE).samples
 
 
 def _accuracies(prefix: str, results: dict[str, PartResult], parts) -> dict[str, float]:

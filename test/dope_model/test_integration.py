@@ -219,6 +219,20 @@ def test_doubles_by_hand():
     assert found.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
 
 
+@pytest.mark.parametrize(
+    ("large_score", "share", "left"),
+    # Their joints are 28 px apart on average. Shares are of 50 px, the geometric mean of the sizes,
+    # or where the small one is the better of its 25 px.
+    [(0.9, 0.4, 2), (0.9, 0.7, 1), (0.1, 0.9, 2), (0.1, 1.3, 1)],
+)
+def test_a_small_person_before_a_large_one_is_no_double(large_score, share, left):
+    candidates = candidates_from(
+        "body", [0, 0], [large_score, 0.5], [[0, 0, 100, 100], [40, 40, 65, 65]]
+    )
+    settings = IntegrationSettings(K=10, th_iou=1.0, th_double=share)
+    assert len(integrate(candidates, settings)) == left
+
+
 def test_a_joint_is_where_most_scores_agree():
     """Two candidates have the last joint where the best one does not; the mean is neither."""
     candidates = candidates_from("body", [0, 0, 0], [0.5, 0.4, 0.3], [[0, 0, 100, 100]] * 3)

@@ -34,6 +34,14 @@ def test_a_part_without_annotation_takes_what_the_expert_is_sure_of():
         np.testing.assert_allclose(face.ignored, found.boxes[1:2])
 
 
+def test_sums_of_scores_can_be_asked_for():
+    found = faces_at((50, 50), (120, 50), (200, 50), scores=(7.0, 1.7, 0.9))
+    face = complete_sample(sample(), {"face": found}, Confidence(6, 1)).parts["face"]
+    np.testing.assert_allclose(face.keypoints_2d, found.keypoints_2d[:1])
+    np.testing.assert_allclose(face.ignored, found.boxes[1:2])
+    assert face.score.tolist() == [1.0]
+
+
 def test_annotated_instances_stay_and_are_not_doubled():
     given = face_labels(np.array([[50.0, 50.0]]), np.array([22.0]))
     given.complete = False

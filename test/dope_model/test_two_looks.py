@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch")
 from random_networks import SMALL, small_checkpoint  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
+from dope_model.benchmark.protocols.batched import batched_finder  # noqa: E402
 from dope_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.detector import WholeBodyDetector  # noqa: E402
 from dope_model.network.config import Mode, SecondLook  # noqa: E402
@@ -114,7 +116,9 @@ def test_pack_adds_a_second_look_and_takes_it_away(checkpoint, tmp_path, capsys)
         (["--second-look", "1.5", "--largest", "body=9"], "between 0 and 1, not 1.5"),
         (["--second-look", "0.5"], "needs a size above 0"),
         (["--second-look", "0.5", "--largest", "body=-1"], "needs a size above 0"),
-        (["--second-look", "0.5", "--largest", "foot=9"], "for foot; known: body, hand, face"),
+        (["--second-look", "0.5", "--largest", "body=nan"], "needs a size above 0"),
+        (["--second-look", "0", "--largest", "body=9"], "between 0 and 1, not 0"),
+        (["--second-look", "0.5", "--largest", "foot=9"], "a part of body, hand, face, such as"),
         (["--second-look", "0.5", "--largest", "body"], "such as body=150, not 'body'"),
         (["--largest", "body=9"], "--largest belongs to --second-look"),
     ],
@@ -143,6 +147,51 @@ def test_export_writes_a_graph_for_each_look(checkpoint, tmp_path):
     assert main([*arguments, "--size", "96x64", "--out", str(out)]) == 0
     names = ["net-trained-96x64", "net-trained-second-96x64"]
     assert sorted(p.stem for p in out.glob("*.onnx")) == names
-    # The input's sizes, rounded up to whole strides, are among the graphs' constants.
     first, second = (onnx.load(out / f"{name}.onnx") for name in names)
-    assert first.SerializeToString() != second.SerializeToString()
+    sizes = [_inner_sizes(graph) for graph in (first, second)]
+    assert max(sizes[0]) > max(sizes[1])
+    described = [json.loads((out / f"{name}.json").read_text()) for name in names]
+    assert described[0]["second_look"] == {"scale": 0.5, "largest": {"body": 100, "hand": 1e6}}
+
+
+def _inner_sizes(graph) -> set[int]:
+    """Heights of the maps within a graph whose shapes are known."""
+    shapes = [v.type.tensor_type.shape.dim for v in graph.graph.value_info]
+    return {shape[2].dim_value for shape in shapes if len(shape) == 4}
+
+
+def test_both_engines_bring_the_next_image():
+    image, brought = np.zeros((40, 40, 3), np.uint8), []
+    mode, look = Mode(40, 40, 5, False), SecondLook(0.5, {"body": 20})
+    first, second = Fixed(), Fixed()
+    assert TwoLooks(first, second, mode, look).prefetch is None
+    first.prefetch = lambda rgb: brought.append(("first", rgb is image))
+    second.prefetch = lambda rgb: brought.append(("second", rgb is image))
+    TwoLooks(first, second, mode, look).prefetch(image)
+    assert brought == [("first", True), ("second", True)]
+    second.description = "other"
+    assert "second look at 20 px on other" in TwoLooks(first, second, mode, look).description
+
+
+def test_an_expert_of_one_part_and_boxes_of_any_shape():
+    image = np.zeros((50, 50, 3), np.uint8)
+    wide = candidates("body", [30, 90], 0.5)
+    wide.boxes = wide.boxes[:, [1, 0, 3, 2]]
+    look = SecondLook(0.5, {"body": 40, "face": 40})
+    found = TwoLooks(Fixed(body=wide), Fixed(body=wide), Mode(50, 500, 5, False), look)(image)
+    assert list(found) == ["body"]
+    assert len(found["body"]) == 2
+
+
+def test_pictures_are_not_batched_where_there_is_a_second_look(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "dope_model.benchmark.protocols.batched.pick_device", lambda _: torch.device("cuda")
+    )
+    monkeypatch.setattr(
+        "dope_model.benchmark.protocols.batched.BatchedFinder", lambda *_: "many at once"
+    )
+    path = str(tmp_path / "net.safetensors")
+    save_checkpoint(checkpoint, path)
+    assert batched_finder(path, "realtime", "torch", "auto") is None
+    save_checkpoint(replace(checkpoint, second_look=None), path)
+    assert batched_finder(path, "realtime", "torch", "auto") == "many at once"
