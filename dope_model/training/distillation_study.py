@@ -132,7 +132,9 @@ class DistillationStudy:
     def _check_settings(self) -> None:
         """Most settings show nowhere in what is done already: a table must not mix two of them."""
         path = self.out / "settings.json"
-        now = json.loads(json.dumps(asdict(self.settings)))
+        s = self.settings
+        now = asdict(s) | {"training": s.training.deciding(), "maps": s.maps.deciding()}
+        now = json.loads(json.dumps(now))
         then = json.loads(path.read_text()) if path.is_file() else now
         if changed := [name for name in now if now[name] != then.get(name)]:
             raise ValueError(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 LOG_FILE = "losses.jsonl"
 _LOOK = 128  # views
+_CHANGE_NOTHING = ("workers", "memory_gb", "save_minutes")  # of the settings
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ class TrainingSettings:
     save_minutes: float = 5.0
     losses: LossSettings = field(default_factory=LossSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that change the result, as JSON has them."""
+        values = json.loads(json.dumps(asdict(self)))
+        return {k: v for k, v in values.items() if k not in _CHANGE_NOTHING}
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step."""
@@ -345,9 +352,8 @@ class Trainer:
 
     def _resume(self) -> None:
         state = torch.load(self.folder / STATE_FILE, map_location=self.device, weights_only=True)
-        now, then = json.loads(json.dumps(asdict(self.settings))), json.loads(state["settings"])
-        free = {"workers", "memory_gb", "save_minutes"}  # these change nothing in the result
-        changed = [k for k in now if k not in free and now[k] != then.get(k)]
+        now, then = self.settings.deciding(), json.loads(state["settings"])
+        changed = [k for k in now if now[k] != then.get(k)]
         if changed:
             raise ValueError(
                 f"{self.folder} holds a run with other settings ({', '.join(changed)}); use them, "

@@ -129,6 +129,7 @@ def test_maps_of_joints_come_first_where_they_are_asked_for(data, capsys):
         )
         assert from_maps < 0.2 * from_start
 
+    assert main([*arguments, "--set", "maps.memory_gb=1"]) == 0  # that changes nothing
     with_others = [a if a != "size=64" else "size=96" for a in arguments]
     assert main(with_others) == 1
     assert "holds a study with other settings (size)" in capsys.readouterr().err
