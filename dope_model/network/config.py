@@ -68,8 +68,11 @@ class SecondLook:
 
     def mode_after(self, first: Mode) -> Mode:
         """The mode of the second look where `first` is that of the first."""
-        sizes = (max(1, round(size * self.scale)) for size in (first.min_size, first.max_size))
-        return replace(first, **dict(zip(("min_size", "max_size"), sizes, strict=True)))
+        return replace(
+            first,
+            min_size=max(1, round(first.min_size * self.scale)),
+            max_size=max(1, round(first.max_size * self.scale)),
+        )
 
 
 MODES: dict[str, Mode] = {

@@ -171,13 +171,13 @@ def quantise(
             f"INT8 was not taken: it changes {loss}; the bound is {max_loss} %. Calibrate with "
             "more pictures like those of the camera, allow more, or keep engine openvino"
         )
+    report = {"loss": asdict(loss), "max_loss": max_loss, "calibration": len(calibration)}
     paths = []
     for engine, graph in zip(engines, graphs, strict=True):
         path = int8_path(engine.graphs, height, width)
         engine.openvino.save_model(graph, path, compress_to_fp16=False)
         for file in (path, path.with_suffix(".bin")):
             mark_as_whole(file)
-        report = {"loss": asdict(loss), "max_loss": max_loss, "calibration": len(calibration)}
         path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
         paths.append(path)
     return paths, loss

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
+from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.datasets.sources import part_labels
 from dope_model.pictures import read_rgb
-from dope_model.training.augmentation import NO_AUGMENTATION, View, random_view
+from dope_model.training.augmentation import NO_AUGMENTATION, random_view
 
 LABELS_FILE = "labels.npz"
 # Of the close-up's side that the instance takes; less where a pixel would become larger than three.
@@ -20,7 +21,7 @@ _SHARE = 0.35
 def close_ups(
     labels: LabelSet, images: Path, part: str, count: int, size: int, folder: Path, seed: int = 0
 ) -> LabelSet:
-    """Write close-ups of `part` and their labels, which know nothing but that part.
+    """Write close-ups of `part` and their labels, which know nothing but that part, in 2D.
 
     Args:
         labels, images: labelled pictures; each gives at most one close-up, of a random instance.
@@ -42,33 +43,17 @@ def close_ups(
             continue
         rgb = read_rgb(images / sample.file)
         view = random_view(rgb, sample, (size, size), aim, random)
-        if not len(view.instances[part]):
+        seen = view.instances[part]
+        if not len(seen):
             continue
+        labelled = part_labels(
+            part, (size, size), seen.keypoints_2d, seen.valid_2d, visible=seen.valid_2d,
+            is_left=seen.is_left, ignored=view.ignored[part], complete=view.complete[part],
+        )  # fmt: skip
         file = f"{len(samples):05}.jpg"
         cv2.imwrite(str(folder / file), view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        samples.append(Sample(file, size, size, {part: _labels(view, part)}))
+        samples.append(Sample(file, size, size, {part: labelled}))
     written = LabelSet(samples, labels.about)
     written.save(folder / "labels.new")
     (folder / "labels.new").replace(folder / LABELS_FILE)
     return written
-
-
-def _labels(view: View, part: str) -> PartLabels:
-    seen = view.instances[part]
-    height, width = view.image.shape[:2]
-    inside = ((seen.keypoints_2d >= 0) & (seen.keypoints_2d < [width, height])).all(axis=-1)
-    visibility = np.where(inside, Visibility.VISIBLE, Visibility.OUTSIDE_FRAME)
-    return PartLabels(
-        part,
-        seen.keypoints_2d,
-        seen.keypoints_3d,
-        seen.valid_2d,
-        seen.valid_3d,
-        np.where(seen.valid_2d, visibility, Visibility.UNKNOWN),
-        person=np.full(len(seen), -1),
-        root=np.full((len(seen), 3), np.nan),
-        score=np.ones(len(seen)),
-        is_left=seen.is_left,
-        ignored=view.ignored[part],
-        complete=view.complete[part],
-    )
