@@ -29,7 +29,10 @@ def run_info(options: argparse.Namespace) -> int:
     )
     if look := checkpoint.second_look:
         sizes = ", ".join(f"{part} {size:g} px" for part, size in look.largest.items())
-        print(f"  a second look at {look.scale:g} of the size for what is larger than {sizes}")
+        print(
+            f"  a second look at {look.scale:g} of the size for what is larger than {sizes}, "
+            f"{look.mode_after(mode).proposals} proposals"
+        )
     for topic, text in checkpoint.about.items():
         print(f"  {topic}: {text}")
     return 0

@@ -41,6 +41,10 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
         help="such as body=150: with --second-look, the longer side up to which the first look's "
         "candidates count, px of the network's input",
     )  # fmt: skip
+    parser.add_argument(
+        "--second-proposals", type=float, metavar="SHARE",
+        help="with --second-look: its proposals, as a share of the first look's; 1 unless given",
+    )  # fmt: skip
     parser.set_defaults(run=run_pack)
 
 
@@ -74,23 +78,22 @@ def run_pack(options: argparse.Namespace) -> int:
     if options.size is not None:
         checkpoint.mode = replace(checkpoint.mode, min_size=options.size)
     if options.second_look is not None:
-        checkpoint.second_look = _second_look(
-            options.second_look, options.largest, checkpoint.config
-        )
-    elif options.largest:
-        raise ValueError("--largest belongs to --second-look: give both")
+        checkpoint.second_look = _second_look(options, checkpoint.config)
+    elif options.largest or options.second_proposals is not None:
+        raise ValueError("--largest and --second-proposals belong to --second-look: give that, too")
     save_checkpoint(checkpoint, options.out, half=not options.full)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def _second_look(scale: float, largest: list[str], config: NetworkConfig) -> SecondLook | None:
+def _second_look(options: argparse.Namespace, config: NetworkConfig) -> SecondLook | None:
     from dope_model.network.config import SecondLook
 
-    if scale == 0 and not largest:
+    share = options.second_proposals
+    if options.second_look == 0 and not options.largest and share is None:
         return None
     sizes = {}
-    for text in largest:
+    for text in options.largest:
         part, _, size = text.partition("=")
         try:
             if part not in config.parts:
@@ -101,4 +104,4 @@ def _second_look(scale: float, largest: list[str], config: NetworkConfig) -> Sec
                 f"--largest takes PART=PX with a part of {', '.join(config.parts)}, such as "
                 f"body=150, not {text!r}"
             ) from None
-    return SecondLook(scale, sizes)
+    return SecondLook(options.second_look, sizes, *([] if share is None else [share]))

@@ -46,13 +46,17 @@ class SecondLook:
         scale: of the copy, relative to the first look's input.
         largest: by part, px: candidates whose boxes have a longer side than that in the first
             look's input are taken from the second look, and all others from the first.
+        proposals: of the second look, as a share of the first one's: fewer people are large than
+            small, and boxes cost as much there as here.
 
     Raises:
-        ValueError: the scale is not between 0 and 1, an unknown part, or a size that is none.
+        ValueError: the scale is not between 0 and 1, an unknown part, a size that is none, or a
+            share that is not above 0 and at most 1.
     """
 
     scale: float
     largest: Mapping[str, float]
+    proposals: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < 1:
@@ -65,6 +69,11 @@ class SecondLook:
             raise ValueError(
                 f"a second look needs a size above 0 for some part, not {dict(self.largest)}"
             )
+        if not 0 < self.proposals <= 1:
+            raise ValueError(
+                f"the second look's share of proposals lies above 0 and at most at 1, not "
+                f"{self.proposals}"
+            )
 
     def mode_after(self, first: Mode) -> Mode:
         """The mode of the second look where `first` is that of the first."""
@@ -72,6 +81,7 @@ class SecondLook:
             first,
             min_size=max(1, round(first.min_size * self.scale)),
             max_size=max(1, round(first.max_size * self.scale)),
+            proposals=max(1, round(first.proposals * self.proposals)),
         )
 
 

@@ -41,6 +41,7 @@ VARIANTS = {
     "partial": "(a) partial ground truth only",
     "pseudo": "(b) pseudo ground truth, no distillation loss",
     "distilled": "(c) pseudo ground truth and distillation loss",
+    "bound": "ground truth of all parts: the bound of (b)",
 }
 
 
@@ -55,6 +56,8 @@ class StudySettings:
         expert_epochs, epochs: of the experts, and of the whole-body networks.
         maps_epochs: of a first stage that trains nothing but a backbone's maps of joints, for each
             of them; 0 leaves it out.
+        bound: also train on the ground truth of all parts, which is what (b) is where experts never
+            err: how far it is from that tells what their errors cost.
         size: the shorter side of pictures that experts complete and that all are judged on, px; 0
             is the training's height.
         training: everything else, the same for all; `maps`, for the first stage.
@@ -66,6 +69,7 @@ class StudySettings:
     expert_epochs: int = 6
     epochs: int = 4
     maps_epochs: int = 0
+    bound: bool = False
     size: int = 0
     backbone: str = "mobilenet_v2"
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -122,6 +126,10 @@ class DistillationStudy:
             "pseudo": self._train("pseudo", completed, on_completed, settings),
             "distilled": self._train("distilled", completed, on_completed, settings, experts),
         }
+        if s.bound:
+            truth = self._ground_truth(partial)
+            on_truth = self._train_maps("bound", truth, start["whole"])
+            networks["bound"] = self._train("bound", truth, on_truth, settings)
         rows = [self._judge(f"{part} expert", path) for part, path in experts.items()]
         rows += [self._judge(VARIANTS[name], path) for name, path in networks.items()]
         (self.out / "table.md").write_text(markdown_table(rows) + "\n")
@@ -217,6 +225,16 @@ class DistillationStudy:
                 labels.save(target.with_suffix(".new"))
                 target.with_suffix(".new").replace(target)
         return completed
+
+    def _ground_truth(self, partial: dict[str, Path]) -> dict[str, Path]:
+        """Each part's set with the labels of all parts that it was made from."""
+        by_file = {sample.file: sample for sample in LabelSet.load(self.labels)}
+        paths = {part: self.out / f"{part} ground truth.npz" for part in partial}
+        for part, path in partial.items():
+            if not paths[part].is_file():
+                chosen = LabelSet.load(path)
+                LabelSet([by_file[s.file] for s in chosen], chosen.about).save(paths[part])
+        return paths
 
     def _judge(self, name: str, weights: Path) -> dict[str, object]:
         """A row: bodies on Leeds Sports Pose, and every part on the held-out pictures."""

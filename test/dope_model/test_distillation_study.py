@@ -50,7 +50,7 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
                 "training.width=96", "training.height=96", "training.workers=0",
                 "training.losses.boxes_per_image=12", "training.warm_up_steps=4",
                 "training.losses.expert_boxes=4", "confidence.label=0.5",
-                "close_ups=3"]  # fmt: skip
+                "close_ups=3", "bound=true"]  # fmt: skip
     arguments = ["distillation-study", str(data / "labels.npz"), str(data), "--device", "cpu",
                  "--lspet", str(data / "lspet"), "--out", str(data / "out")]  # fmt: skip
     for setting in settings:
@@ -59,7 +59,7 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
     assert "distillation loss" in capsys.readouterr().out
     out = data / "out" / "seed 0"
     rows = json.loads((out / "table.json").read_text())["rows"]
-    assert len(rows) == 6
+    assert len(rows) == 7
     experts, whole = rows[:3], rows[3:]
     assert [set(r) for r in experts[1:]] == [
         {"network", *(f"{of}{part} {what}" for of in ("", "close ") for what in ("recall", "PCK"))}
@@ -70,18 +70,23 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
         assert all(0 <= value <= 1 for name, value in row.items() if name != "network")
 
     terms = {}
-    for name in ("body expert", "partial", "pseudo", "distilled"):
+    for name in ("body expert", "partial", "pseudo", "distilled", "bound"):
         lines = (out / name / "losses.jsonl").read_text().splitlines()
         assert len(lines) == (8 if name == "body expert" else 26)
         terms[name] = set(json.loads(lines[-1]))
     distilled = {f"{part}/distilled {what}" for part in PARTS for what in ("class", "pose")}
     assert terms["distilled"] - terms["pseudo"] == distilled
+    assert terms["bound"] == terms["pseudo"]
+    all_labels = {sample.file: sample for sample in LabelSet.load(data / "labels.npz")}
     for part in PARTS:
         before, after = (LabelSet.load(out / f"{part}{name}.npz") for name in ("", " completed"))
         for a, b in zip(before, after, strict=True):
             assert all(labels.complete == (name == part) for name, labels in a.parts.items())
             assert all(labels.complete for labels in b.parts.values())
             np.testing.assert_array_equal(a.parts[part].keypoints_2d, b.parts[part].keypoints_2d)
+        for sample in LabelSet.load(out / f"{part} ground truth.npz"):
+            for name, truth in all_labels[sample.file].parts.items():
+                np.testing.assert_array_equal(sample.parts[name].keypoints_2d, truth.keypoints_2d)
 
     written = (out / "distilled" / "weights.safetensors").stat().st_mtime_ns
     assert main(arguments) == 0

@@ -99,11 +99,17 @@ def test_pack_adds_a_second_look_and_takes_it_away(checkpoint, tmp_path, capsys)
     assert load_checkpoint(start).second_look is None
     look = ["--second-look", "0.48", "--largest", "body=150", "--largest", "face=128.5"]
     assert main(["pack", start, "--out", out, *look]) == 0
-    assert load_checkpoint(out).second_look == SecondLook(0.48, {"body": 150, "face": 128.5})
+    made = load_checkpoint(out)
+    assert made.second_look == SecondLook(0.48, {"body": 150, "face": 128.5}, 1.0)
+    assert {m.proposals for m in made.looks(made.mode)} == {made.mode.proposals}
     capsys.readouterr()
     assert main(["info", out]) == 0
     assert "second look at 0.48 of the size" in (told := capsys.readouterr().out)
     assert "body 150 px, face 128.5 px" in told
+    assert main(["pack", start, "--out", out, *look, "--second-proposals", "0.25"]) == 0
+    made = load_checkpoint(out)
+    assert [m.proposals for m in made.looks(replace(made.mode, proposals=50))] == [50, 12]
+    assert [m.proposals for m in made.looks(replace(made.mode, proposals=1))] == [1, 1]
     assert main(["pack", out, "--out", again]) == 0
     assert load_checkpoint(again).second_look == load_checkpoint(out).second_look
     assert main(["pack", out, "--out", again, "--second-look", "0"]) == 0
@@ -120,7 +126,17 @@ def test_pack_adds_a_second_look_and_takes_it_away(checkpoint, tmp_path, capsys)
         (["--second-look", "0", "--largest", "body=9"], "between 0 and 1, not 0"),
         (["--second-look", "0.5", "--largest", "foot=9"], "a part of body, hand, face, such as"),
         (["--second-look", "0.5", "--largest", "body"], "such as body=150, not 'body'"),
-        (["--largest", "body=9"], "--largest belongs to --second-look"),
+        (["--largest", "body=9"], "belong to --second-look"),
+        (["--second-proposals", "0.5"], "belong to --second-look"),
+        (["--second-look", "0", "--second-proposals", "0.5"], "between 0 and 1, not 0"),
+        (
+            ["--second-look", "0.5", "--largest", "body=9", "--second-proposals", "0"],
+            "above 0 and at most at 1, not 0",
+        ),
+        (
+            ["--second-look", "0.5", "--largest", "body=9", "--second-proposals", "nan"],
+            "above 0 and at most at 1, not nan",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(checkpoint, tmp_path, capsys, look, why):
@@ -151,7 +167,9 @@ def test_export_writes_a_graph_for_each_look(checkpoint, tmp_path):
     sizes = [_inner_sizes(graph) for graph in (first, second)]
     assert max(sizes[0]) > max(sizes[1])
     described = [json.loads((out / f"{name}.json").read_text()) for name in names]
-    assert described[0]["second_look"] == {"scale": 0.5, "largest": {"body": 100, "hand": 1e6}}
+    assert described[0]["second_look"] == {
+        "scale": 0.5, "largest": {"body": 100, "hand": 1e6}, "proposals": 1.0,
+    }  # fmt: skip
 
 
 def _inner_sizes(graph) -> set[int]:
