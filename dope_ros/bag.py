@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import draw_people
+from dope_model.errors import Failure
 from dope_model.network.config import MODE_NAMES
 from dope_model.placement import Camera, Intrinsics, place_people
 from dope_model.poses import WholeBody
@@ -53,6 +54,8 @@ _BAG_VERSION = 8
 _DEPTH_TOLERANCE = 50_000_000
 """ns between the stamps of an image and of the depth image that belongs to it."""
 _DEPTH_WAIT = 200_000_000
+# What comes in that time, and in the tolerance before it, from a camera of up to 128 Hz.
+_DEPTHS_KEPT = 32
 """ns for which an image waits in the recording for its depth image."""
 _MARKER_LIFETIME = 1.0
 _JPEG_QUALITY = 90
@@ -136,7 +139,10 @@ def process_bag(
     try:
         with Reader(source) as reader:
             topics = _Topics(reader, settings)
-            detector = load_detector()
+            try:
+                detector = load_detector()
+            except FileNotFoundError as error:  # not the bag's
+                raise BagError(str(error)) from error
             storage = settings.storage or _storage_of(source)
             plugin = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}[storage]
             with Writer(out, version=_BAG_VERSION, storage_plugin=plugin) as writer:
@@ -220,7 +226,7 @@ class _Worker:
         self._settings, self._detector = settings, detector
         self._tracker: PersonTracker | None = None
         self._infos: Recent = Recent()
-        self._depths: Recent = Recent()
+        self._depths: Recent = Recent(_DEPTHS_KEPT)
         self.summary = BagSummary(topics=[name for name, _ in topics.added.values()])
         try:
             self._tracker = PersonTracker()
@@ -307,7 +313,12 @@ class _Worker:
         height, width = rgb.shape[:2]
         header = _header(message)
         stamp = stamp_of(message) or time
-        people = self._detector(rgb)
+        try:
+            people = self._detector(rgb)
+        except Exception as error:  # one image on which the model fails must not end the bag
+            text = f"{type(error).__name__}: {error}"
+            self.summary.count_problem(f"image on which the model failed: {text}")
+            return
         if self._tracker is not None:
             people = self._tracker.update(people, stamp * 1e-9)
         self.summary.images += 1
@@ -446,7 +457,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         summary = process_bag(options.source, options.out, settings, load_detector)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, Failure) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(

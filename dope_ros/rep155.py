@@ -11,6 +11,7 @@ hri_msgs is imported only when `HumansPublisher` is made.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
@@ -83,7 +84,8 @@ class HumansPublisher:
 
     Args:
         node: makes the publishers, `create_publisher(type, topic, depth)` and
-            `destroy_publisher(publisher)`.
+            `destroy_publisher(publisher)`, and has them destroyed in its executor's thread, by
+            `create_guard_condition(callback)`.
         id_prefix: the parameter; people are p1, p2, ... with "p".
 
     Raises:
@@ -108,6 +110,9 @@ class HumansPublisher:
         self._last_seen: dict[str, float] = {}
         # One thread may ask for listeners while another one publishes.
         self._lock = Lock()
+        # An executor that spins cannot bear that another thread destroys what it waits for.
+        self._left: deque[Any] = deque()
+        self._leave = node.create_guard_condition(self._destroy_left)
 
     def get_subscription_count(self) -> int:
         """How many listen to any of the topics."""
@@ -155,20 +160,26 @@ class HumansPublisher:
                 self._take_down(number)
 
     def close(self) -> None:
-        """As `clear`, and the end of it all."""
+        """As `clear`, and the end of it all; for the executor's thread."""
         self.clear(Header())
         # A message that is still under way is lost together with its publisher.
         with suppress(RuntimeError):  # a middleware that knows no acknowledgement
             self._tracked.wait_for_all_acked(_LONGEST_WAIT)
         self._node.destroy_publisher(self._tracked)
+        self._node.destroy_guard_condition(self._leave)
+        self._destroy_left()
 
     def _publisher(self, kind: type, number: str, name: str) -> Any:
         return self._node.create_publisher(kind, f"{NAMESPACE}/{number}/{name}", _DEPTH)
 
     def _take_down(self, number: str) -> None:
         del self._last_seen[number]
-        for publisher in self._bodies.pop(number):
-            self._node.destroy_publisher(publisher)
+        self._left.extend(self._bodies.pop(number))
+        self._leave.trigger()
+
+    def _destroy_left(self) -> None:
+        while self._left:
+            self._node.destroy_publisher(self._left.popleft())
 
     def _skeleton(self, person: WholeBody, header: Header, width: int, height: int) -> Any:
         points, confidence = skeleton_2d(person)

@@ -52,12 +52,14 @@ def dope_node(context):
 def rviz(context):
     """RViz. Its file names the topics of /dope; here they follow the namespace."""
     namespace = LaunchConfiguration("namespace").perform(context)
+    sim_time = LaunchConfiguration("use_sim_time").perform(context) == "true"
     return [
         Node(
             package="rviz2",
             executable="rviz2",
             name="rviz2",
             arguments=["-d", str(CONFIG / "dope.rviz"), "-f", LaunchConfiguration("fixed_frame")],
+            parameters=[{"use_sim_time": sim_time}],
             remappings=[
                 (f"/dope/{name}", in_namespace(namespace, name))
                 for name in ("markers", "image_annotated")

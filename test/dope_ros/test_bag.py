@@ -384,6 +384,50 @@ def test_depth_that_comes_after_its_image_is_waited_for(tmp_path):
     assert [one for one in contents(tmp_path / "out") if "dope" not in one[0]] == contents(source)
 
 
+def test_every_image_of_a_fast_camera_gets_the_depth_of_its_time(tmp_path):
+    """At 90 Hz 18 depth images come while one image waits for its own."""
+    count, period, kind = 60, 1_000_000_000 // 90, "sensor_msgs/msg/Image"
+    with Writer(tmp_path / "in", version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        images, infos, depths = (
+            writer.add_connection(f"/camera/{name}", f"sensor_msgs/msg/{of}", typestore=STORE)
+            for name, of in (("image_raw", "Image"), ("camera_info", "CameraInfo"),
+                             ("depth", "Image"))
+        )  # fmt: skip
+        info = STORE.serialize_cdr(camera_info(), "sensor_msgs/msg/CameraInfo")
+        writer.write(infos, 1_000_000_000, bytes(info))
+        for k in range(count):
+            time = 1_000_000_000 + period * (k + 1)
+            seen, near = image(1), depth(0)
+            seen.header = near.header = header(0)
+            seen.header.stamp.sec, seen.header.stamp.nanosec = divmod(time, 1_000_000_000)
+            near.data = np.full(WIDTH * HEIGHT, 2500 + 20 * k, np.uint16).view(np.uint8)
+            writer.write(images, time, bytes(STORE.serialize_cdr(seen, kind)))
+            writer.write(depths, time + 30_000_000, bytes(STORE.serialize_cdr(near, kind)))
+    summary = work(tmp_path / "in", tmp_path / "out", depth_topic="/camera/depth")
+    assert not summary.problems and summary.images == count
+    z = [
+        deserialize_message(raw, WholeBodyPoseArray).people[0].body.root.z
+        for topic, _, _, raw in contents(tmp_path / "out")
+        if topic == "/dope/poses"
+    ]
+    np.testing.assert_allclose(np.diff(z), 0.02, atol=1e-3)
+
+
+def test_one_image_on_which_the_model_fails_is_counted_and_the_rest_is_worked_on(tmp_path):
+    def failing(rgb: np.ndarray) -> list[WholeBody]:
+        if rgb[0, 0, 0] == 80:
+            raise RuntimeError("out of memory")
+        return detector(rgb)
+
+    source = make_bag(tmp_path / "in")
+    settings = BagSettings(image_topic="/camera/image_raw")
+    summary = process_bag(source, tmp_path / "out", settings, lambda: failing, progress=False)
+    assert summary.images == IMAGES - 1
+    told = "image on which the model failed: RuntimeError: out of memory"
+    assert summary.problems == {told: 1}
+    assert [one for one in contents(tmp_path / "out") if "dope" not in one[0]] == contents(source)
+
+
 def test_one_bad_image_is_counted_and_the_rest_is_worked_on(tmp_path):
     source = make_bag(tmp_path / "in", spoil=2)
     summary = work(source, tmp_path / "out")
@@ -475,6 +519,11 @@ def test_wrong_paths_are_refused(tmp_path, capsys):
     arguments = [str(source), "--image-topic", "/nope", "--out", str(tmp_path / "out")]
     assert bag.main(arguments) == 1
     assert "error: no image topic /nope" in capsys.readouterr().err
+    arguments[2] = "/camera/image_raw"
+    assert bag.main([*arguments, "--model", "dope_lit"]) == 1
+    told = capsys.readouterr().err
+    assert "error: no weights file at dope_lit" in told and "not a ROS 2 bag" not in told
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

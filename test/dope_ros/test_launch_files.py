@@ -15,6 +15,7 @@ try:
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
+    from launch_ros.utilities import evaluate_parameters
 except ImportError as error:
     pytest.skip(f"ROS 2's launch is not installed: {error}", allow_module_level=True)
 
@@ -82,6 +83,20 @@ def test_rviz_is_started_on_request(rviz, executables):
         nodes += entity.visit(context) or []
     assert all(isinstance(node, launch_ros.actions.Node) for node in nodes)
     assert [node.node_executable for node in nodes] == executables
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", False), ("false", False), ("true", True)])
+def test_rviz_goes_by_the_same_clock(given, expected):
+    context = LaunchContext()
+    context.launch_configurations.update(rviz="true", use_sim_time=given)
+    path = str(LAUNCH / "dope.launch.py")
+    *_, rviz = [
+        node
+        for entity in get_launch_description_from_python_launch_file(path).entities
+        for node in entity.visit(context) or []
+    ]
+    (parameters,) = evaluate_parameters(context, rviz._Node__parameters)
+    assert rviz.node_executable == "rviz2" and parameters == {"use_sim_time": expected}
 
 
 def heard_by(graph, namespace: str) -> set[str]:

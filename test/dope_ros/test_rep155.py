@@ -60,6 +60,8 @@ class FakeNode:
     def __init__(self):
         self.topics: dict[str, FakePublisher] = {}
         self.log: list[tuple[str, object]] = []
+        self.destroying = True
+        self.triggered: list[FakeGuard] = []
 
     def create_publisher(self, kind: type, topic: str, depth: int) -> "FakePublisher":
         validate_topic_name(topic)
@@ -67,10 +69,30 @@ class FakeNode:
         self.topics[topic] = FakePublisher(self, kind, topic)
         return self.topics[topic]
 
+    def create_guard_condition(self, callback) -> "FakeGuard":
+        return FakeGuard(self, callback)
+
+    def destroy_guard_condition(self, guard: "FakeGuard") -> None:
+        guard.callback = None
+
     def destroy_publisher(self, publisher: "FakePublisher") -> None:
+        assert self.destroying, "not in the executor's thread"
         if publisher.topic == "/humans/bodies/tracked":
             assert not publisher.under_way, "DDS loses this message"
         del self.topics[publisher.topic]
+
+
+@dataclass
+class FakeGuard:
+    """Calls back when `trigger` is called, unless that is for `spin` to do."""
+
+    node: FakeNode
+    callback: object
+
+    def trigger(self) -> None:
+        self.node.triggered.append(self)
+        if self.node.destroying:
+            self.node.triggered.pop().callback()
 
 
 @dataclass
@@ -233,6 +255,30 @@ def test_bodies_come_and_go(hri):
     humans.publish([person(1)], HEADER, 640, 480, 7.0)  # back again
     humans.close()
     assert node.log[-1] == (TRACKED, IdsList(ids=[]))
+    assert node.topics == {}
+
+
+def test_topics_go_in_the_executors_thread(hri):
+    """rclpy's executor dies when another thread destroys a publisher whose events it waits for."""
+    node = FakeNode()
+    humans = HumansPublisher(node, "p")
+    humans.publish([person(1), person(2)], *IMAGE)
+    node.destroying = False  # as in the detector's thread
+    humans.publish([person(2)], HEADER, 640, 480, 30.0)
+    node.topics["/humans/bodies/p1/roi"].listeners = 1
+    assert humans.get_subscription_count() == 0
+    humans.clear(HEADER)
+    assert set(node.topics) == topics_of("p1", "p2") | {TRACKED}
+    node.destroying = True
+    for guard in node.triggered:
+        guard.callback()
+    assert set(node.topics) == {TRACKED}
+
+    humans.publish([person(3)], HEADER, 640, 480, 31.0)
+    node.destroying = False
+    humans.publish([], HEADER, 640, 480, 60.0)
+    node.destroying = True
+    humans.close()  # spins no more
     assert node.topics == {}
 
 
