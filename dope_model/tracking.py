@@ -67,6 +67,7 @@ class PersonTracker:
         if not memory > 0:
             raise ValueError(f"memory is {memory} s, but must be positive")
         self.memory = memory
+        self._longest = max(2, round(memory / _TICK))
         self._norfair = _import_norfair()
         self._first_id = 0
         self._tracker = self._new_tracker()
@@ -88,9 +89,9 @@ class PersonTracker:
                 break
             self._tracker.update()
         detections = [self._detection(i, person) for i, person in enumerate(people)]
-        tracked = self._tracker.update(
-            detections, period=max(round(_NEW_MEMORY / _TICK), 2 * ticks)
-        )
+        # Two images at least, but after a pause no longer than whoever was seen often.
+        period = min(max(round(_NEW_MEMORY / _TICK), 2 * ticks), self._longest)
+        tracked = self._tracker.update(detections, period=period)
         ids = {}
         for one in tracked:
             image, place, height = one.last_detection.data
@@ -109,7 +110,7 @@ class PersonTracker:
         tracker = self._norfair.Tracker(
             "euclidean",
             distance_threshold=_REACH,
-            hit_counter_max=max(2, round(self.memory / _TICK)),
+            hit_counter_max=self._longest,
             initialization_delay=0,
             filter_factory=_motion_factory(self._norfair)(),
             past_detections_length=0,

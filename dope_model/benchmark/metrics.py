@@ -104,7 +104,7 @@ class Counts:
     """Detections that are right and wrong, and instances that were missed."""
 
     right: int
-    wrong: int
+    wrong: float
     missed: int
 
     @property

@@ -38,6 +38,7 @@ from dope_model.benchmark.report import Row, markdown_table, require_plots
 from dope_model.cache import cache_folder
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.detector import DEFAULT_MODEL
+from dope_model.network.config import MODE_NAMES
 from dope_model.placement import place_root
 from dope_model.poses import PartDetections
 from dope_model.runtime import ENGINES
@@ -63,6 +64,7 @@ class InstanceResult:
         mpjpe, pa_mpjpe, absolute: mean errors of the visible joints relative to the root, after
             Procrustes alignment, and in the camera's frame.
         root_error: how far the root is off in the camera's frame.
+        scale: what PCK's distances are shares of, px; NaN of a body whose trunk is not known.
         side_right: 1 where a hand's side is right.
         shares_2d: the visible joints' distances in the picture, as shares of the instance's scale;
             what PCK counts.
@@ -76,6 +78,7 @@ class InstanceResult:
     hidden_share: float
     truncated: bool
     found: bool
+    scale: float = float("nan")
     similarity: float = float("nan")
     pck: float = float("nan")
     mpjpe: float = float("nan")
@@ -88,10 +91,13 @@ class InstanceResult:
 
 @dataclass
 class PartResult:
-    """All of one part: the instances, and how many detections match nobody."""
+    """All of one part: the instances, and how many detections match nobody.
+
+    `wrong` is NaN where some instances are not labelled: nobody knows which detections are wrong.
+    """
 
     instances: list[InstanceResult]
-    wrong: int
+    wrong: float
 
 
 def judge(sample: Sample, detections: dict[str, PartDetections]) -> dict[str, PartResult]:
@@ -110,7 +116,10 @@ def _judge_part(sample: Sample, part: str, found: PartDetections | None) -> Part
     found_2d = found.keypoints_2d[:, :joints]
     truth_2d = labels.keypoints_2d[:, :joints]
     valid = labels.valid_2d[:, :joints]
-    visible = (labels.visibility[:, :joints] == Visibility.VISIBLE) & valid
+    # Data sets that do not tell label what can be seen.
+    visible = (
+        np.isin(labels.visibility[:, :joints], (Visibility.VISIBLE, Visibility.UNKNOWN)) & valid
+    )
     sizes = [instance_size(truth_2d[t], valid[t]) for t in range(len(labels))]
     similarities = np.array(
         [
@@ -123,10 +132,14 @@ def _judge_part(sample: Sample, part: str, found: PartDetections | None) -> Part
     ).reshape(len(found), len(labels))
     pairs = {t: d for d, t in match_instances(similarities, found.scores)}
     used = set(pairs.values())
-    wrong = sum(
-        not inside_any(found_2d[d].mean(axis=0), labels.ignored)
-        for d in range(len(found))
-        if d not in used
+    wrong = (
+        sum(
+            not inside_any(found_2d[d].mean(axis=0), labels.ignored)
+            for d in range(len(found))
+            if d not in used
+        )
+        if labels.complete
+        else float("nan")
     )
     instances = []
     for t in range(len(labels)):
@@ -135,12 +148,25 @@ def _judge_part(sample: Sample, part: str, found: PartDetections | None) -> Part
             sample.file, part, int(labels.person[t]), sizes[t], float(visible[t].mean()),
             float((states == Visibility.OCCLUDED_BY_OTHER).mean()),
             bool((states == Visibility.OUTSIDE_FRAME).any()), t in pairs,
+            _pck_scale(part, truth_2d[t], valid[t], sizes[t]),
         )  # fmt: skip
         if t in pairs:
             _measure(result, sample, labels, t, found, pairs[t], visible[t])
             result.similarity = float(similarities[pairs[t], t])
+            if labels.is_left is not None:
+                result.side_right = float(found.is_left[pairs[t]] == labels.is_left[t])
         instances.append(result)
     return PartResult(instances, wrong)
+
+
+def _pck_scale(part: str, truth_2d: np.ndarray, valid: np.ndarray, size: float) -> float:
+    """What PCK's distances are shares of: a body's trunk, NaN unless it is known; else the size."""
+    if part != "body":
+        return size
+    trunk = np.zeros(len(valid), bool)
+    trunk[[BODY.index[f"{side}_{joint}"] for side in ("right", "left")
+           for joint in ("hip", "shoulder")]] = True  # fmt: skip
+    return instance_size(truth_2d, trunk) if valid[trunk].all() else float("nan")
 
 
 def _measure(
@@ -152,14 +178,12 @@ def _measure(
     truth_2d, truth_3d = labels.keypoints_2d[t, :joints], labels.keypoints_3d[t, :joints]
     pose_2d = found.keypoints_2d[d, :joints]
     pose_3d = found.skeleton.centred(found.keypoints_3d[d])[:joints]
-    scale = result.size
-    if result.part == "body":
-        trunk = np.zeros(joints, bool)
-        trunk[[BODY.index[f"{side}_{joint}"] for side in ("right", "left")
-               for joint in ("hip", "shoulder")]] = True  # fmt: skip
-        scale = instance_size(truth_2d, trunk)
-    result.shares_2d = joint_errors(pose_2d, truth_2d)[visible] / scale
-    result.pck = float((result.shares_2d <= PCK_SHARE[result.part]).mean())
+    if np.isfinite(result.scale) and visible.any():
+        result.shares_2d = joint_errors(pose_2d, truth_2d)[visible] / result.scale
+        result.pck = float((result.shares_2d <= PCK_SHARE[result.part]).mean())
+    visible = visible & labels.valid_3d[t, :joints]
+    if not visible.any():
+        return
     result.mpjpe = mpjpe(pose_3d, truth_3d, visible)
     result.pa_mpjpe = pa_mpjpe(pose_3d, truth_3d, visible)
     if sample.intrinsics is not None:
@@ -167,11 +191,9 @@ def _measure(
         if root is not None:
             result.root_error = float(np.linalg.norm(root - labels.root[t]))
             result.absolute = mpjpe(pose_3d + root, truth_3d + labels.root[t], visible)
-    if labels.is_left is not None:
-        result.side_right = float(found.is_left[d] == labels.is_left[t])
 
 
-def summarise(instances: list[InstanceResult], wrong: int | None) -> dict[str, float]:
+def summarise(instances: list[InstanceResult], wrong: float | None) -> dict[str, float]:
     """One row of the table; `wrong` is None where detections cannot be shared out."""
     found = [i for i in instances if i.found]
     counts = Counts(len(found), wrong or 0, len(instances) - len(found))
@@ -295,12 +317,13 @@ def run_benchmark(
     device: str = "auto",
     plots: bool = True,
     engine: str = "auto",
+    mode: str = "realtime",
 ) -> str:
     """Judge models on a rendered folder and write the report (`rendered_report.py`) into `out`.
 
     Args:
         folder: what `render` wrote, or other pictures with a labels.npz.
-        models, device, engine: as for `WholeBodyDetector.load`.
+        models, device, engine, mode: as for `WholeBodyDetector.load`.
         limit: only the first so many pictures.
         plots: draw plots, which needs matplotlib.
 
@@ -320,7 +343,7 @@ def run_benchmark(
     if not samples:
         raise ValueError(f"{labels} holds no pictures")
     finders = {
-        name: CachedFinder(out / "predictions", model, device, engine=engine)
+        name: CachedFinder(out / "predictions", model, device, mode, engine)
         for name, model in _short_names(models).items()
     }
     results = {name: judge_model(finder, folder, samples) for name, finder in finders.items()}
@@ -340,6 +363,7 @@ def add_rendered(subparsers: argparse._SubParsersAction) -> None:
     """Add the protocol to a parser."""
     parser = subparsers.add_parser(
         "rendered", help="people rendered with exact truth", description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(
@@ -356,6 +380,7 @@ def add_rendered(subparsers: argparse._SubParsersAction) -> None:
         "--engine", default="auto", choices=list(ENGINES),
         help="torch suits pictures of many sizes: the others make a graph for each",
     )  # fmt: skip
+    parser.add_argument("--mode", default="realtime", choices=list(MODE_NAMES))
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--limit", type=_positive, help="the first so many pictures only")
     parser.add_argument("--workers", type=_positive, default=1,
@@ -378,7 +403,14 @@ def _run(options: argparse.Namespace) -> int:
     models = options.model or [DEFAULT_MODEL]
     print(
         run_benchmark(
-            folder, models, options.out, options.limit, options.device, plots, options.engine
+            folder,
+            models,
+            options.out,
+            options.limit,
+            options.device,
+            plots,
+            options.engine,
+            options.mode,
         )
     )
     print(f"report: {options.out / 'report.md'}")

@@ -130,8 +130,8 @@ def _file_name(model: str) -> str:
 
 def pck_curve(instances: list[InstanceResult], thresholds: np.ndarray) -> np.ndarray:
     """At each threshold (T,) the mean share of visible joints nearer than it, over what was
-    found; NaN where nothing was."""
-    found = [i.shares_2d for i in instances if i.found]
+    found and has a known scale; NaN where nothing was."""
+    found = [i.shares_2d for i in instances if i.shares_2d is not None]
     if not found:
         return np.full(len(thresholds), np.nan)
     return np.mean([(shares[:, None] <= thresholds).mean(axis=0) for shares in found], axis=0)

@@ -267,13 +267,16 @@ class DistillationStudy:
 
 
 def _accuracies(prefix: str, results: dict[str, PartResult], parts) -> dict[str, float]:
-    """Recall and PCK of each of `parts`; of those that are missed all joints are wrong."""
+    """Recall and PCK of each of `parts`; of those that are missed all joints are wrong.
+
+    PCK is over the instances whose scale is known.
+    """
     row = {}
     for part in PARTS:
         if part in parts and part in results:
             instances = results[part].instances
             recall = summarise(instances, results[part].wrong)["recall"]
             row[f"{prefix}{part} recall"] = recall
-            right = [i.pck if i.found else 0 for i in instances]
-            row[f"{prefix}{part} PCK"] = float(np.mean(right))
+            right = [i.pck if i.found else 0 for i in instances if np.isfinite(i.scale)]
+            row[f"{prefix}{part} PCK"] = float(np.mean(right)) if right else float("nan")
     return row

@@ -456,6 +456,15 @@ def test_coco_wholebody(tmp_path):
     half = summary(protocol, pictures, [found_one, {}, {}])
     assert half["limbs AP"] == pytest.approx(51 / 101)
     assert half["limbs AR"] == pytest.approx(0.5)
+    # A hand of nobody, of which more is sure than of the bodies.
+    lone = [
+        found | {"hand": PartDetections("hand", [0.99], found["hand"].keypoints_2d[:1] + 400,
+                                        np.zeros((1, 21, 3)), np.array([True]))}
+        for found in (found_one, found_other)
+    ]  # fmt: skip
+    with_hands = summary(protocol, pictures, [*lone, {}])
+    assert with_hands["limbs AP"] == with_hands["body AP"] == pytest.approx(1)
+    assert with_hands["lefthand AP"] < 1
     # Bodies 60 px away: no keypoint is near, at an area of 9,000 px.
     for found in (found_one, found_other):
         found["body"].keypoints_2d += 60

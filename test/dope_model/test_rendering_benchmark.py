@@ -136,6 +136,48 @@ def test_missed_wrong_and_ignored_detections():
     assert 0 < row["PA mm"] < row["MPJPE mm"]
 
 
+def test_only_what_is_labelled_is_judged():
+    sample, pixels = _sample(np.random.default_rng(7))
+    labels = sample.parts["body"]
+    pixels = pixels + [0, 3]
+    found = PartDetections("body", np.ones(2), pixels, 2 * labels.keypoints_3d)
+    whole = judge(sample, {"body": found})["body"]
+
+    # 2D alone: zeros stand where 3D is not known.
+    labels.valid_3d = np.zeros((2, 13), bool)
+    labels.keypoints_3d = np.zeros((2, 13, 3))
+    flat = judge(sample, {"body": found})["body"]
+    for one, other in zip(whole.instances, flat.instances, strict=True):
+        assert other.pck == one.pck > 0 and one.mpjpe > 0.1
+        assert all(np.isnan([other.mpjpe, other.pa_mpjpe, other.absolute, other.root_error]))
+
+    # A trunk of which a hip is missing is no scale, wherever its label lies.
+    labels.valid_2d[0, BODY.index["left_hip"]] = False
+    labels.keypoints_2d = labels.keypoints_2d.copy()
+    labels.keypoints_2d[0, BODY.index["left_hip"]] = 0
+    first, second = judge(sample, {"body": found})["body"].instances
+    assert first.found and np.isnan(first.pck) and np.isnan(first.scale)
+    assert second.pck == whole.instances[1].pck
+    assert summarise([first, second], 0)["PCK"] == second.pck
+    np.testing.assert_array_equal(
+        pck_curve([first, second], np.array([0.1, 0.5])),
+        pck_curve([second], np.array([0.1, 0.5])),
+    )
+
+    # Labels that do not tell what can be seen.
+    labels.visibility = np.full((2, 13), Visibility.UNKNOWN)
+    assert [i.found for i in judge(sample, {"body": found})["body"].instances] == [True, True]
+
+    # Where not everybody is labelled, nobody knows what is wrong.
+    labels.complete = False
+    more = PartDetections(
+        "body", np.ones(3), np.concatenate([pixels, pixels[:1] + 200]), np.zeros((3, 13, 3))
+    )
+    result = judge(sample, {"body": more})["body"]
+    row = summarise(result.instances, result.wrong)
+    assert row["recall"] == 1 and np.isnan(row["precision"])
+
+
 def test_absolute_error_is_that_of_the_placed_pose():
     """A pose that is right but too small by a tenth is placed too near by a tenth."""
     sample, pixels = _sample(np.random.default_rng(3))
@@ -298,6 +340,28 @@ def test_report_of_two_models_goes_on_where_it_was(monkeypatch, tmp_path, render
 def test_models_are_named_once(tmp_path, rendered_folder):
     with pytest.raises(ValueError, match="twice"):
         run_benchmark(rendered_folder, ["experts", "experts"], tmp_path, plots=False)
+
+
+def test_the_mode_is_chosen_and_no_option_is_guessed(tmp_path, rendered_folder, capsys):
+    pytest.importorskip("torch")
+    from random_networks import small_checkpoint
+
+    from dope_model.__main__ import main
+    from dope_model.checkpoint import save_checkpoint
+
+    save_checkpoint(small_checkpoint(), tmp_path / "net.safetensors")
+    arguments = ["benchmark", "rendered", str(rendered_folder), "--no-plots", "--engine", "torch",
+                 "--device", "cpu", "--model", str(tmp_path / "net.safetensors")]  # fmt: skip
+    used = {}
+    for mode in ("trained", "realtime"):
+        out = tmp_path / mode
+        assert main([*arguments, "--mode", mode, "--out", str(out)]) == 0
+        (record,) = json.loads((out / "report.json").read_text())["models"].values()
+        used[mode] = record["mode"]
+    assert used == {"trained": "trained", "realtime": "realtime"}
+    with pytest.raises(SystemExit):
+        main([*arguments, "--mod", "paper", "--out", str(tmp_path / "none")])
+    assert "--mod" in capsys.readouterr().err
 
 
 def test_without_matplotlib_plots_ask_for_it(monkeypatch, tmp_path, rendered_folder):

@@ -20,6 +20,7 @@ from dope_model.benchmark.speed import (  # noqa: E402
     Configuration,
     Report,
     Row,
+    _short_names,
     crowd_candidates,
     in_turn,
     measure_postprocessing,
@@ -99,6 +100,8 @@ def test_the_report_says_what_was_measured_and_what_not():
     rows = [
         Row(REFERENCE, "PyTorch float32 on cpu", [0.4, 0.2, 0.3], 1.0, 0.5),
         Row("openvino", "OpenVINO float32 on cpu", [0.1], 1 / 3, 0.8),
+        # Faster, but it has another post-processing.
+        Row("experts", "MediaPipe's models on cpu", [0.02], 1 / 15),
     ]
     stages = {"backbone": 0.1, "proposals": 0.3}
     measured = Configuration(
@@ -118,8 +121,20 @@ def test_the_report_says_what_was_measured_and_what_not():
     assert "not measured: tensorrt: no GPU" in said
     assert "| proposals | 10.0 | 300 | 75.0 % |" in said
     assert "| openvino | 100 | 100 | 110 | 1.10 |" in said
+    assert "share of a frame (openvino)" in said
     assert "| mean | 1 | 1.00 | 0.99 % |" in said
     assert "| agreed on | 1 | 2.00 | 1.96 % |" in said
+
+
+def test_weights_of_the_same_name_are_told_apart():
+    assert _short_names(["a/x.safetensors", "dope_lite"]) == {
+        "x": "a/x.safetensors", "dope_lite": "dope_lite",
+    }  # fmt: skip
+    assert list(_short_names(["a/w.safetensors", "b/w.safetensors"])) == [
+        "a/w.safetensors", "b/w.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="named twice: a, a"):
+        _short_names(["a", "a"])
 
 
 @pytest.mark.slow

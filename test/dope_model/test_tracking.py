@@ -79,6 +79,15 @@ def test_someone_who_was_seen_once_is_soon_forgotten():
     assert ids(tracker.update([body(100)], 1.0)) == [2]
 
 
+def test_someone_who_was_seen_once_after_a_pause_is_forgotten_in_time():
+    tracker = PersonTracker()
+    tracker.update([body(100)], 0.0)
+    tracker.update([body(100)], 3.0)
+    for k in range(1, 41):
+        tracker.update([], 3.0 + 0.04 * k)
+    assert ids(tracker.update([body(100)], 4.64)) == [3]
+
+
 def test_ids_survive_a_walk_behind_someone():
     """One stands; one walks past at 300 px/s and is hidden for 0.6 s behind the other."""
     tracker = PersonTracker()

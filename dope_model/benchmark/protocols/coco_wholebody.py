@@ -97,7 +97,9 @@ attached face, of whose 84 landmarks 68 are COCO-WholeBody's.
         for part in WHOLEBODY_SIGMAS:
             name = "whole" if part == "wholebody" else part
             rows.append({"part": name, **wholebody_ap(truth, results, images, part)})
-        limbs = keypoint_ap(limbs_only(truth), results, images)
+        # A lone hand or face is no body, and so none that is wrong.
+        with_limbs = [r for r in results if any(r["keypoints"][3 * j + 2] for j in LIMBS)]
+        limbs = keypoint_ap(limbs_only(truth), with_limbs, images)
         rows.append({"part": "limbs", **limbs})
         by_part = {row["part"]: row for row in rows}
         summary = {
