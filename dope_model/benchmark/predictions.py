@@ -44,15 +44,18 @@ def model_record(
 ) -> dict[str, str]:
     """What decides what a model finds: name, settings, hashes of its weights and of our code.
 
+    "auto" is told as what it is on this machine.
+
     Raises:
         FileNotFoundError: there is no such weights file.
+        ValueError: there is no such engine or device.
     """
     name, _, preset = str(model).partition(":")
     if name == EXPERTS:
         from dope_model.experts.models import PREPARED_MODELS, models_folder
 
         preset = preset or "fast"
-        record = {"model": f"{EXPERTS}:{preset}", "code": _code_hash(("experts",))}
+        record = {"model": f"{EXPERTS}:{preset}", "code": _code_hash("experts/*.py")}
         try:
             record["weights mediapipe"] = importlib.metadata.version("mediapipe")
         except importlib.metadata.PackageNotFoundError:
@@ -62,20 +65,25 @@ def model_record(
                 if (models_folder() / file).is_file():
                     record[f"weights {file}"] = file_hash(models_folder() / file)
         return record
+    from dope_model.runtime import picked
+
     path = weights_file(model)
+    engine, device = picked(engine, device)
     return {
         "model": path.name, "mode": mode, "engine": engine, "device": device,
         "weights": file_hash(path),
-        "code": _code_hash(("network", "postprocess", "runtime")),
+        "code": _code_hash(
+            "checkpoint.py", "network/*.py", "postprocess/*.py", "runtime/*.py", "experts/joints.py"
+        ),
     }  # fmt: skip
 
 
 @lru_cache
-def _code_hash(folders: tuple[str, ...]) -> str:
+def _code_hash(*patterns: str) -> str:
     digest = hashlib.sha256()
     base = Path(dope_model.__file__).parent
-    for folder in folders:
-        for file in sorted((base / folder).glob("*.py")):
+    for pattern in (*patterns, "poses.py", "skeleton.py"):
+        for file in sorted(base.glob(pattern)):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 

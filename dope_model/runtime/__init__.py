@@ -67,20 +67,29 @@ def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> En
 
 
 def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:
+    make = _make_or_torch if name == "auto" else _make
+    name, device = picked(name, device)
+    return [make(name, checkpoint, mode, device) for mode in modes]
+
+
+def picked(name: str, device: str) -> tuple[str, str]:
+    """Engine and device that `load_engine` takes for these, neither of them "auto".
+
+    Raises:
+        ValueError: as `load_engine`.
+    """
     from dope_model.runtime.torch_engine import pick_device
 
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
-    picked = pick_device(device)
-    if name in CPU_ONLY and picked.type != "cpu":
+    where = pick_device(device)
+    if name in CPU_ONLY and where.type != "cpu":
         if device != "auto":
             raise ValueError(f"engine {name} runs on the CPU here, not on {device!r}")
-        picked = pick_device("cpu")
-    make = _make
+        where = pick_device("cpu")
     if name == "auto":
-        name = _best_engine(picked.type == "cuda")
-        make = _make_or_torch
-    return [make(name, checkpoint, mode, str(picked)) for mode in modes]
+        name = _best_engine(where.type == "cuda")
+    return name, str(where)
 
 
 def _best_engine(on_gpu: bool) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -134,3 +136,30 @@ def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
     picture.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="not a picture"):
         look()
+
+
+def test_predictions_belong_to_what_ran(monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    from dope_model import runtime
+
+    def key(**changed) -> str:
+        return json.dumps(predictions.model_record("dope_lite", **changed))
+
+    monkeypatch.setattr(runtime, "_best_engine", lambda on_gpu: "torch")
+    on_torch = key(device="cpu")
+    assert on_torch == key(device="cpu", engine="torch")
+    monkeypatch.setattr(runtime, "_best_engine", lambda on_gpu: "openvino")
+    assert key(device="cpu") == key(device="cpu", engine="openvino") != on_torch
+    with pytest.raises(ValueError, match="unknown engine"):
+        key(engine="abacus")
+
+    package = Path(predictions.dope_model.__file__).parent
+    copy = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("*.npz"))
+    monkeypatch.setattr(predictions.dope_model, "__file__", str(copy / "__init__.py"))
+    for code in ("network/dope.py", "experts/joints.py", "checkpoint.py", "skeleton.py"):
+        predictions._code_hash.cache_clear()
+        before = predictions.model_record("dope_lite", device="cpu")["code"]
+        (copy / code).write_text("# another\n")
+        predictions._code_hash.cache_clear()
+        assert predictions.model_record("dope_lite", device="cpu")["code"] != before, code
+    predictions._code_hash.cache_clear()
