@@ -54,9 +54,9 @@ _BAG_VERSION = 8
 _DEPTH_TOLERANCE = 50_000_000
 """ns between the stamps of an image and of the depth image that belongs to it."""
 _DEPTH_WAIT = 200_000_000
-# What comes in that time, and in the tolerance before it, from a camera of up to 128 Hz.
-_DEPTHS_KEPT = 32
 """ns for which an image waits in the recording for its depth image."""
+_DEPTHS_KEPT = 32
+"""Depth images: what comes in these two times from a camera of up to 128 Hz."""
 _MARKER_LIFETIME = 1.0
 _JPEG_QUALITY = 90
 _NO_HASH = "RIHS01_" + 64 * "0"
