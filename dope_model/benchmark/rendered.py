@@ -34,7 +34,7 @@ from dope_model.benchmark.metrics import (
     pa_mpjpe,
 )
 from dope_model.benchmark.predictions import CachedFinder
-from dope_model.benchmark.report import Row, markdown_table, require_plots
+from dope_model.benchmark.report import Row, markdown_table, require_plots, short_names
 from dope_model.cache import cache_folder
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.detector import DEFAULT_MODEL
@@ -344,19 +344,11 @@ def run_benchmark(
         raise ValueError(f"{labels} holds no pictures")
     finders = {
         name: CachedFinder(out / "predictions", model, device, mode, engine)
-        for name, model in _short_names(models).items()
+        for name, model in short_names(models).items()
     }
     results = {name: judge_model(finder, folder, samples) for name, finder in finders.items()}
     write_report(out, folder, samples, finders, results, plots)
     return markdown_table([row for row in table_rows(results) if row["group"] == "all"])
-
-
-def _short_names(models: list[str]) -> dict[str, str]:
-    """Names for tables: of weights files the last part of the path, where that tells them apart."""
-    if len(set(models)) < len(models):
-        raise ValueError(f"a model is named twice: {', '.join(models)}")
-    short = {Path(model).name: model for model in models}
-    return short if len(short) == len(models) else {model: model for model in models}
 
 
 def add_rendered(subparsers: argparse._SubParsersAction) -> None:

@@ -22,6 +22,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -265,3 +266,15 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return _plain(value.item())
     return None if _unknown(value) else value
+
+
+def short_names(models: list[str], part: Literal["name", "stem"] = "name") -> dict[str, str]:
+    """Models by names for tables: that part of a file's path, where it tells them apart.
+
+    Raises:
+        ValueError: a model is named twice.
+    """
+    if len(set(models)) < len(models):
+        raise ValueError(f"a model is named twice: {', '.join(models)}")
+    short = {getattr(Path(model), part): model for model in models}
+    return short if len(short) == len(models) else {model: model for model in models}

@@ -27,6 +27,7 @@ from statistics import median
 import cv2
 import numpy as np
 
+from dope_model.benchmark.report import short_names
 from dope_model.network.config import MODE_NAMES, MODES, PAPER_NETWORK, Mode, mode_named
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
@@ -426,7 +427,7 @@ def measure(
         if name.partition(":")[0] == EXPERTS
     }
     files = [name for name in models if name not in experts]
-    checkpoints = {name: load_checkpoint(file) for name, file in _short_names(files).items()}
+    checkpoints = {name: load_checkpoint(file) for name, file in short_names(files, "stem").items()}
     if not checkpoints:
         checkpoints = {f"random {backbone}": random_checkpoint(backbone)}
         weights = f"random weights of {backbone}: the times hold, the poses mean nothing"
@@ -471,14 +472,6 @@ def measure(
     report.people = measure_people({**quick, **experts}, *size, seconds / 2)
     report.postprocessing = measure_postprocessing(min(seconds, 10.0))
     return report
-
-
-def _short_names(files: list[str]) -> dict[str, str]:
-    """Files by their stems, where these tell them apart: two runs have a weights.safetensors."""
-    if len(set(files)) < len(files):
-        raise ValueError(f"a model is named twice: {', '.join(files)}")
-    short = {Path(file).stem: file for file in files}
-    return short if len(short) == len(files) else {file: file for file in files}
 
 
 def _raise_peaks(peaks: dict[str, float], device: str, precisions: dict[str, bool]) -> None:

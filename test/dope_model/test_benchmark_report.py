@@ -163,3 +163,14 @@ def test_predictions_belong_to_what_ran(monkeypatch, tmp_path):
         predictions._code_hash.cache_clear()
         assert predictions.model_record("dope_lite", device="cpu")["code"] != before, code
     predictions._code_hash.cache_clear()
+
+
+def test_weights_of_the_same_name_are_told_apart():
+    assert report.short_names(["a/x.safetensors", "dope_lite"], "stem") == {
+        "x": "a/x.safetensors", "dope_lite": "dope_lite",
+    }  # fmt: skip
+    assert list(report.short_names(["a/w.safetensors", "b/w.safetensors"], "stem")) == [
+        "a/w.safetensors", "b/w.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="named twice: a, a"):
+        report.short_names(["a", "a"])

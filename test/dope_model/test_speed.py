@@ -20,7 +20,6 @@ from dope_model.benchmark.speed import (  # noqa: E402
     Configuration,
     Report,
     Row,
-    _short_names,
     crowd_candidates,
     in_turn,
     measure_postprocessing,
@@ -124,17 +123,6 @@ def test_the_report_says_what_was_measured_and_what_not():
     assert "share of a frame (openvino)" in said
     assert "| mean | 1 | 1.00 | 0.99 % |" in said
     assert "| agreed on | 1 | 2.00 | 1.96 % |" in said
-
-
-def test_weights_of_the_same_name_are_told_apart():
-    assert _short_names(["a/x.safetensors", "dope_lite"]) == {
-        "x": "a/x.safetensors", "dope_lite": "dope_lite",
-    }  # fmt: skip
-    assert list(_short_names(["a/w.safetensors", "b/w.safetensors"])) == [
-        "a/w.safetensors", "b/w.safetensors",
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match="named twice: a, a"):
-        _short_names(["a", "a"])
 
 
 @pytest.mark.slow
