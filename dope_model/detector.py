@@ -25,6 +25,13 @@ EXPERTS = "experts"
 PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
 
 
+def experts_preset(model: str) -> str | None:
+    """The preset of the part experts that `model` names, "fast" if it names none; None for
+    another model."""
+    name, _, preset = str(model).partition(":")
+    return (preset or "fast") if name == EXPERTS else None
+
+
 @dataclass
 class WholeBodyDetector:
     """Finds people in RGB images.
@@ -65,11 +72,10 @@ class WholeBodyDetector:
                 brings it.
         """
         mode_named(mode)  # a wrong name is refused for the experts, too
-        name, _, preset = str(model).partition(":")
-        if name == EXPERTS:
+        preset = experts_preset(model)
+        if preset is not None:
             from dope_model.experts import load_experts
 
-            preset = preset or "fast"
             return cls(load_experts(preset), f"part experts ({preset})")
         try:
             from dope_model.checkpoint import load_checkpoint

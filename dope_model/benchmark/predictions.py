@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 
 import dope_model
-from dope_model.detector import DEFAULT_MODEL, EXPERTS, WholeBodyDetector
+from dope_model.detector import DEFAULT_MODEL, EXPERTS, WholeBodyDetector, experts_preset
+from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections
 from dope_model.skeleton import PARTS
 from dope_model.weights import weights_file
@@ -50,11 +51,10 @@ def model_record(
         FileNotFoundError: there is no such weights file.
         ValueError: there is no such engine or device.
     """
-    name, _, preset = str(model).partition(":")
-    if name == EXPERTS:
+    preset = experts_preset(model)
+    if preset is not None:
         from dope_model.experts.models import PREPARED_MODELS, models_folder
 
-        preset = preset or "fast"
         record = {"model": f"{EXPERTS}:{preset}", "code": _code_hash("experts/*.py")}
         try:
             record["weights mediapipe"] = importlib.metadata.version("mediapipe")
@@ -69,13 +69,20 @@ def model_record(
 
     path = weights_file(model)
     engine, device = picked(engine, device)
-    return {
+    record = {
         "model": path.name, "mode": mode, "engine": engine, "device": device,
         "weights": file_hash(path),
         "code": _code_hash(
             "checkpoint.py", "network/*.py", "postprocess/*.py", "runtime/*.py", "experts/joints.py"
         ),
     }  # fmt: skip
+    if engine == "int8":
+        from dope_model.checkpoint import load_checkpoint
+        from dope_model.runtime.int8 import kept_graphs_hash
+
+        checkpoint = load_checkpoint(path)
+        record["graphs"] = kept_graphs_hash(checkpoint, mode_named(mode, checkpoint.mode))
+    return record
 
 
 @lru_cache

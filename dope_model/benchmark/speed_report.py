@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dope_model.benchmark.speed import Configuration, Report
-from dope_model.detector import EXPERTS
+from dope_model.detector import experts_preset
 
 
 def text(report: Report) -> str:
@@ -40,7 +40,7 @@ def text(report: Report) -> str:
         ]
     if report.postprocessing:
         # The experts have another post-processing.
-        rows = [row for row in report.configurations[0].rows if row.name.split(":")[0] != EXPERTS]
+        rows = [row for row in report.configurations[0].rows if experts_preset(row.name) is None]
         fastest = min(rows, key=lambda row: row.median)
         parts += [
             "## Post-processing against people",

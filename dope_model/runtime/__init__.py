@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,6 +21,12 @@ log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "torch", "openvino", "int8", "tensorrt")
 CPU_ONLY = ("openvino", "int8")
+_FASTEST = {
+    "cuda": ("tensorrt", ("tensorrt", "onnx", "onnxscript"), "TensorRT is faster on a GPU"),
+    "cpu": ("openvino", ("openvino", "onnx", "onnxscript"), "OpenVINO is faster on a CPU"),
+}
+# Of a desktop's driver, and of a Jetson.
+_NVIDIA_FILES = (Path("/proc/driver/nvidia/version"), Path("/etc/nv_tegra_release"))
 
 
 class Engine(Protocol):
@@ -67,9 +74,11 @@ def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> En
 
 
 def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:
+    engine, where = picked(name, device)
+    if name == "auto":
+        _say_what_is_faster(device, where)
     make = _make_or_torch if name == "auto" else _make
-    name, device = picked(name, device)
-    return [make(name, checkpoint, mode, device) for mode in modes]
+    return [make(engine, checkpoint, mode, where) for mode in modes]
 
 
 def picked(name: str, device: str) -> tuple[str, str]:
@@ -88,22 +97,33 @@ def picked(name: str, device: str) -> tuple[str, str]:
             raise ValueError(f"engine {name} runs on the CPU here, not on {device!r}")
         where = pick_device("cpu")
     if name == "auto":
-        name = _best_engine(where.type == "cuda")
+        name = _best_engine(where.type)
     return name, str(where)
 
 
-def _best_engine(on_gpu: bool) -> str:
-    """The fastest engine whose packages are installed."""
-    best, needed, hint = (
-        ("tensorrt", ("tensorrt", "onnx", "onnxscript"), "TensorRT is faster on a GPU")
-        if on_gpu
-        else ("openvino", ("openvino", "onnx", "onnxscript"), "OpenVINO is faster on a CPU")
-    )
-    missing = [package for package in needed if not importlib.util.find_spec(package)]
-    if missing:
+def _best_engine(kind: str) -> str:
+    """The fastest engine on that kind of device whose packages are installed."""
+    best, needed, _ = _FASTEST[kind]
+    return "torch" if _missing(needed) else best
+
+
+def _missing(packages: tuple[str, ...]) -> list[str]:
+    return [package for package in packages if not importlib.util.find_spec(package)]
+
+
+def _say_what_is_faster(device: str, where: str) -> None:
+    """Warn where something is not installed that would make the engine "auto" faster."""
+    if device == "auto" and where == "cpu" and any(file.exists() for file in _NVIDIA_FILES):
+        import torch
+
+        log.warning(
+            "running on the CPU, though this machine has an NVIDIA GPU: PyTorch %s does not see "
+            "it; install one built for the machine's CUDA (on a Jetson, NVIDIA's for its JetPack)",
+            torch.__version__,
+        )
+    _, needed, hint = _FASTEST[where.partition(":")[0]]
+    if missing := _missing(needed):
         log.warning("running on PyTorch; %s: %s", hint, pip_install(*missing))
-        return "torch"
-    return best
 
 
 def _make_or_torch(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:

@@ -9,6 +9,7 @@ where the engine "int8" finds it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -24,7 +25,15 @@ from dope_model.network.config import Mode
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.integration import integrate
-from dope_model.runtime.export import GraphCache, Variant, graphs_folder, is_whole, mark_as_whole
+from dope_model.runtime.export import (
+    GraphCache,
+    Variant,
+    graphs_folder,
+    is_whole,
+    mark_as_whole,
+    noted_digests,
+    stem_of_graphs,
+)
 from dope_model.runtime.graph_engine import (
     CANDIDATES,
     GraphEngine,
@@ -103,6 +112,13 @@ class Int8Engine(OpenVinoEngine):
 def int8_path(graphs: GraphCache, height: int, width: int) -> Path:
     """Where the INT8 graph for images of that size is kept."""
     return graphs_folder() / f"{graphs.stem(height, width, FOR_INT8)}-int8.xml"
+
+
+def kept_graphs_hash(checkpoint: Checkpoint, mode: Mode) -> str:
+    """Hash of the INT8 graphs that are kept, of all looks and sizes; calibrations differ."""
+    looks = checkpoint.looks(mode)
+    noted = [noted_digests(f"{stem_of_graphs(checkpoint, look)}-*-int8.*") for look in looks]
+    return hashlib.sha256("\n".join(noted).encode()).hexdigest()
 
 
 def quantise(

@@ -145,10 +145,10 @@ def test_predictions_belong_to_what_ran(monkeypatch, tmp_path):
     def key(**changed) -> str:
         return json.dumps(predictions.model_record("dope_lite", **changed))
 
-    monkeypatch.setattr(runtime, "_best_engine", lambda on_gpu: "torch")
+    monkeypatch.setattr(runtime, "_best_engine", lambda kind: "torch")
     on_torch = key(device="cpu")
     assert on_torch == key(device="cpu", engine="torch")
-    monkeypatch.setattr(runtime, "_best_engine", lambda on_gpu: "openvino")
+    monkeypatch.setattr(runtime, "_best_engine", lambda kind: "openvino")
     assert key(device="cpu") == key(device="cpu", engine="openvino") != on_torch
     with pytest.raises(ValueError, match="unknown engine"):
         key(engine="abacus")

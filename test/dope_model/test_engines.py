@@ -13,6 +13,7 @@ pytest.importorskip("onnx")
 from random_networks import PARTS, small_checkpoint  # noqa: E402
 from test_static_graph import NO_SCORE, assert_same_candidates, picture  # noqa: E402
 
+from dope_model import runtime  # noqa: E402
 from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import save_checkpoint  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
@@ -99,7 +100,24 @@ def test_auto_takes_what_is_there(checkpoint, monkeypatch, caplog):
     )
     engine = load_engine("auto", checkpoint, checkpoint.mode, "auto")
     assert "PyTorch float32 on cpu" in engine.description
-    assert "pip install openvino" in caplog.text
+    assert caplog.text.count("pip install openvino") == 1
+    caplog.clear()
+    load_engine("torch", checkpoint, checkpoint.mode, "auto")
+    assert not caplog.text
+
+
+def test_a_gpu_that_pytorch_does_not_see_is_told(checkpoint, monkeypatch, caplog, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("PyTorch sees the GPU here")
+    driver = tmp_path / "nv_tegra_release"
+    monkeypatch.setattr(runtime, "_NVIDIA_FILES", (driver,))
+    load_engine("auto", checkpoint, checkpoint.mode, "auto")
+    assert "NVIDIA" not in caplog.text
+    driver.touch()
+    load_engine("auto", checkpoint, checkpoint.mode, "cpu")  # as it was asked for
+    assert "NVIDIA" not in caplog.text
+    load_engine("auto", checkpoint, checkpoint.mode, "auto")
+    assert f"PyTorch {torch.__version__} does not see" in caplog.text
 
 
 def test_what_cannot_run_is_named(checkpoint):

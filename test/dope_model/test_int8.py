@@ -11,6 +11,7 @@ from random_networks import small_checkpoint  # noqa: E402
 from test_static_graph import picture  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
+from dope_model.benchmark.predictions import model_record  # noqa: E402
 from dope_model.checkpoint import save_checkpoint  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
 from dope_model.poses import PartDetections  # noqa: E402
@@ -111,6 +112,11 @@ def test_int8_is_kept_only_within_the_bound(weights_and_pictures, tmp_path, monk
     assert not list(tmp_path.glob("*int8*"))
     assert main([*command, "--max-loss", "100"]) == 0
     assert "% of the joints" in capsys.readouterr().out
+    key = model_record(str(weights), "realtime", "int8", "cpu")
+    assert key == model_record(str(weights), "realtime", "int8", "cpu")
+    (pictures / "00.png").write_bytes((pictures / "02.png").read_bytes())
+    assert main([*command, "--max-loss", "100"]) == 0
+    assert key != model_record(str(weights), "realtime", "int8", "cpu")  # calibrated anew
 
     mode = MODES["realtime"]
     exact = load_engine("openvino", checkpoint, mode, "cpu")

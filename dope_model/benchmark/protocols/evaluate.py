@@ -28,7 +28,7 @@ from dope_model.benchmark.predictions import (
 )
 from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Protocol
 from dope_model.datasets.videos import VideoFrames
-from dope_model.detector import DEFAULT_MODEL, EXPERTS
+from dope_model.detector import DEFAULT_MODEL, experts_preset
 from dope_model.drawing import draw_people
 from dope_model.network.config import MODE_NAMES
 from dope_model.poses import PartDetections
@@ -188,7 +188,7 @@ class StreamFinder(CachedFinder):
 
 
 def _batched(model: str, batch: int, device: str, mode: str, engine: str) -> Callable | None:
-    if batch == 1 or model.partition(":")[0] == EXPERTS:
+    if batch == 1 or experts_preset(model) is not None:
         return None
     from dope_model.benchmark.protocols.batched import batched_finder
 
