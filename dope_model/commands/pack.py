@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dope_model.checkpoint import Checkpoint
     from dope_model.network.config import NetworkConfig, SecondLook
 
 
@@ -45,6 +46,11 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
         "--second-proposals", type=float, metavar="SHARE",
         help="with --second-look: its proposals, as a share of the first look's; 1 unless given",
     )  # fmt: skip
+    parser.add_argument(
+        "--favour-small", type=float, metavar="LOGIT",
+        help="add that to the RPN's objectness of its smallest anchors, so that more hands are "
+        "among few proposals",
+    )  # fmt: skip
     parser.set_defaults(run=run_pack)
 
 
@@ -81,9 +87,19 @@ def run_pack(options: argparse.Namespace) -> int:
         checkpoint.second_look = _second_look(options, checkpoint.config)
     elif options.largest or options.second_proposals is not None:
         raise ValueError("--largest and --second-proposals belong to --second-look: give that, too")
+    if options.favour_small is not None:
+        _favour_small(checkpoint, options.favour_small)
     save_checkpoint(checkpoint, options.out, half=not options.full)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def _favour_small(checkpoint: Checkpoint, logit: float) -> None:
+    name, sizes = "rpn.head.cls_logits.bias", checkpoint.config.anchor_sizes
+    bias = checkpoint.state[name].clone()
+    # torchvision's anchors of a place: by ratio, and of each ratio by size.
+    bias.view(-1, len(sizes))[:, sizes.index(min(sizes))] += logit
+    checkpoint.state[name] = bias
 
 
 def _second_look(options: argparse.Namespace, config: NetworkConfig) -> SecondLook | None:

@@ -93,6 +93,18 @@ def test_a_checkpoint_with_a_second_look_is_looked_at_twice(checkpoint, tmp_path
     assert "second look" not in load_looks("torch", without, SMALL, "cpu").description
 
 
+def test_pack_favours_small_anchors(checkpoint, tmp_path):
+    start, out = (str(tmp_path / f"{name}.safetensors") for name in "ab")
+    save_checkpoint(checkpoint, start)
+    assert main(["pack", start, "--out", out, "--full", "--favour-small", "1.5"]) == 0
+    before, after = (load_checkpoint(file).build(SMALL).rpn for file in (start, out))
+    change = after.head.cls_logits.bias - before.head.cls_logits.bias
+    (anchors,) = after.anchor_generator.cell_anchors
+    sides = (anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt()
+    np.testing.assert_allclose(change.detach(), 1.5 * (sides < sides.min() * 1.1), atol=1e-6)
+    assert 0 < change.count_nonzero() < len(change)
+
+
 def test_pack_adds_a_second_look_and_takes_it_away(checkpoint, tmp_path, capsys):
     start, out, again = (str(tmp_path / f"{name}.safetensors") for name in "abc")
     save_checkpoint(replace(checkpoint, second_look=None), start)
