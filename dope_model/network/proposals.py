@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import box_area, box_iou, clip_boxes_to_image, nms, remove_small_boxes
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
 from dope_model.network.config import NetworkConfig
 
@@ -24,12 +23,6 @@ class _Float32RPNHead(RPNHead):
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, deltas = super().forward([x[:, : self.channels] for x in features])
         return [x.float() for x in logits], [x.float() for x in deltas]
-
-
-# A box that lies this much in an ignore region, or is this like it, is not background: neither for
-# the RPN nor for the branches.
-IGNORED_COVER = 0.7
-IGNORED_IOU = 0.3
 
 
 class ProposalNetwork(RegionProposalNetwork):
@@ -62,35 +55,14 @@ class ProposalNetwork(RegionProposalNetwork):
             kept_logits.append(logits[keep])
         return kept_boxes, kept_logits
 
-    def assign_targets_to_anchors(
-        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels of the anchors (1, 0, or -1 for neither) and their boxes, image by image.
-
-        Beside "boxes", a target may hold "ignored" boxes: anchors on them are no background.
-        """
-        all_labels, matched = super().assign_targets_to_anchors(anchors, targets)
-        for labels, boxes, target in zip(all_labels, anchors, targets, strict=True):
-            ignored = target.get("ignored")
-            if ignored is not None and len(ignored):
-                like = (box_iou(boxes, ignored) > IGNORED_IOU).any(dim=1)
-                inside = (covered_share(boxes, ignored) > IGNORED_COVER).any(dim=1)
-                labels[(labels == 0) & (like | inside)] = -1
-        return all_labels, matched
-
-
-def covered_share(boxes: Tensor, others: Tensor) -> Tensor:
-    """(R, M) share of the area of each of `boxes` (R, 4) that lies in each of `others` (M, 4)."""
-    low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    overlap = (high - low).clamp(min=0).prod(dim=2)
-    return overlap / box_area(boxes).clamp(min=1e-6)[:, None]
-
 
 def build_proposal_network(
     config: NetworkConfig, channels: int, proposals: int, training_proposals: int = 2000
 ) -> ProposalNetwork:
-    """The RPN of section 3.1 with the sampling of Faster R-CNN for training."""
+    """The RPN of section 3.1 with the sampling of Faster R-CNN for training.
+
+    Its training is `dope_model.training.proposals`.
+    """
     anchors = AnchorGenerator((config.anchor_sizes,), (config.anchor_ratios,))
     (per_location,) = anchors.num_anchors_per_location()
     return ProposalNetwork(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD
 from dope_model.pictures import read_rgb
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation, random_view
-from dope_model.training.targets import PartTargets, targets_of
+from dope_model.training.targets import BatchTargets, PartTargets, targets_of
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,35 @@ class Source:
 
 @dataclass
 class Batch:
-    """B views: normalised images (B, 3, H, W) and, image by image, targets by part."""
+    """B views: pixels (B, 3, H, W) uint8 RGB, and the targets of each part."""
 
-    images: Tensor
-    targets: list[dict[str, PartTargets]]
+    pixels: Tensor
+    targets: dict[str, BatchTargets]
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(B, 3, H, W) float32, colours normalised as the network wants them."""
+        device = self.pixels.device
+        mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
+        std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+        return (self.pixels.float() / 255 - mean) / std
 
     def pin_memory(self) -> Batch:
-        """The same with its images where a GPU can fetch them; called by torch's loader."""
-        return Batch(self.images.pin_memory(), self.targets)
+        """The same where a GPU can fetch it; called by torch's loader."""
+        pinned = {part: targets.pin_memory() for part, targets in self.targets.items()}
+        return Batch(self.pixels.pin_memory(), pinned)
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return Batch(
-            self.images.to(device, non_blocking=True),
-            [{name: t.to(device) for name, t in part.items()} for part in self.targets],
-        )
+        there = {part: targets.to(device) for part, targets in self.targets.items()}
+        return Batch(self.pixels.to(device, non_blocking=True), there)
 
 
 class Views(Dataset):
     """Random views of labelled pictures; item (epoch, index) is always the same view.
 
-    Args:
-        memory_gb: decoded pictures are kept up to so much, in each process that loads them.
+    Attributes:
+        read: a picture file to (H, W, 3) uint8 RGB.
     """
 
     def __init__(
@@ -75,13 +83,12 @@ class Views(Dataset):
         augmentation: Augmentation,
         seed: int,
         partial_is_background: bool = False,
-        memory_gb: float = 0.0,
+        read: Callable[[Path], np.ndarray] = read_rgb,
     ) -> None:
         self.anchors, self.canvas, self.augmentation = anchors, canvas, augmentation
         self.seed, self.partial_is_background = seed, partial_is_background
+        self.read = read
         self.items: list[tuple[Path, Sample]] = []
-        self._decoded: dict[Path, np.ndarray] = {}
-        self._room = int(memory_gb * 1e9)
         for source in sources:
             found = [(source.images / s.file, s) for s in LabelSet.load(source.labels)]
             missing = [path for path, _ in found if not path.is_file()]
@@ -101,18 +108,12 @@ class Views(Dataset):
         epoch, index = key
         path, sample = self.items[index]
         random = np.random.default_rng((self.seed, epoch, index))
-        view = random_view(self._picture(path), sample, self.canvas, self.augmentation, random)
+        view = random_view(self.read(path), sample, self.canvas, self.augmentation, random)
         return view.image, targets_of(view, self.anchors, self.partial_is_background)
 
-    def _picture(self, path: Path) -> np.ndarray:
-        """A picture (H, W, 3) uint8 RGB; the first ones fill the memory there is for them."""
-        found = self._decoded.get(path)
-        if found is None:
-            found = read_rgb(path)
-            if found.nbytes <= self._room:
-                self._room -= found.nbytes
-                self._decoded[path] = found
-        return found
+    def sizes(self) -> dict[Path, tuple[int, int]]:
+        """Height and width of every picture, px."""
+        return {path: (sample.height, sample.width) for path, sample in self.items}
 
 
 def batches_per_epoch(count: int, batch_size: int) -> int:
@@ -145,9 +146,8 @@ class Batches(Sampler):
 
 
 def collate(items: list[tuple[np.ndarray, dict[str, PartTargets]]]) -> Batch:
-    """Views as one batch, colours normalised as the network wants them."""
+    """Views as one batch."""
     # A permuted view, which is the layout that convolutions like best.
-    images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    return Batch((images.float() / 255 - mean) / std, [targets for _, targets in items])
+    pixels = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
+    targets = {part: BatchTargets.stack([own[part] for _, own in items]) for part in items[0][1]}
+    return Batch(pixels, targets)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,13 @@ from dope_model.training.data import Batch, Batches, Source, Views, batches_per_
 from dope_model.training.folding import fold_frozen_norms
 from dope_model.training.movenet import start_at_maps
 from dope_model.training.norms import let_norms_learn
+from dope_model.training.shared_pictures import SharedPictures
 from dope_model.training.step import LossSettings, map_losses, training_losses
 
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 LOG_FILE = "losses.jsonl"
+PICTURES_FILE = "pictures.raw"
 _LOOK = 128  # views
 _CHANGE_NOTHING = ("workers", "memory_gb", "save_minutes")  # of the settings
 
@@ -57,6 +61,8 @@ class TrainingSettings:
             poses in far fewer steps and so suits a short training; its learning rate: 0.0004.
         learning_rate: divided by 10 after each share of the epochs in `drops` (section 3.3: 0.02,
             after 30 and 45 of 50 epochs).
+        cosine: let it fall to nothing along half a cosine instead (Loshchilov and Hutter, "SGDR",
+            ICLR 2017): for a training whose end is known and near.
         backbone_rate: share of the learning rate for the backbone's pretrained layers. AdamW, whose
             steps do not follow the size of the gradient, takes them in units of the root mean
             square of each tensor, since weights from elsewhere may be of any size.
@@ -72,11 +78,11 @@ class TrainingSettings:
             training at a high rate gains most: 0.998 looks back over about 500 steps.
         only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
             views a second: for a first stage, on small canvases. All maps are trusted after it.
-        mixed_precision: FP16 products on CUDA; on a CPU that has them (AMX), bfloat16 ones in the
-            backbone.
+        mixed_precision: bfloat16 products on CUDA, FP16 ones where a GPU has no others; on a CPU
+            that has them (AMX), bfloat16 ones in the backbone.
         partial_is_background: unannotated parts are background (the baseline of section 3.2).
-        memory_gb: for decoded pictures, in each worker. Decoding is more than half of what a view
-            costs to make.
+        memory_gb: for decoded pictures, in a file of the run's folder that all workers share and
+            that goes with the run. Decoding is more than half of what a view costs to make.
         save_minutes: how often the state is written.
     """
 
@@ -87,6 +93,7 @@ class TrainingSettings:
     learning_rate: float = 0.02
     backbone_rate: float = 1.0
     drops: tuple[float, ...] = (0.6, 0.9)
+    cosine: bool = False
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warm_up_steps: int = 500
@@ -113,10 +120,11 @@ class TrainingSettings:
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step."""
-        rate = self.learning_rate
-        for drop in self.drops:
-            if step >= drop * self.epochs * steps_per_epoch:
-                rate /= 10
+        rate, done = self.learning_rate, step / (self.epochs * steps_per_epoch)
+        if self.cosine:
+            rate *= 0.5 + 0.5 * math.cos(math.pi * min(1.0, done))
+        else:
+            rate /= 10 ** sum(done >= drop for drop in self.drops)
         warm_up = min(1.0, 0.01 + 0.99 * step / max(1, self.warm_up_steps))
         return rate * warm_up
 
@@ -177,13 +185,14 @@ class Trainer:
             _made_fast(expert, self.device, s.mixed_precision).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
-            s.partial_is_background, s.memory_gb,
+            s.partial_is_background,
         )  # fmt: skip
         self._check_backgrounds()
         begun = (self.folder / STATE_FILE).is_file()
         trained_stages = _freeze(self.network, s.frozen_stages)
         if s.norms_learn:
             # A run that was begun brings their statistics.
+            self.network.to(self.device)
             look = None if begun else self._look
             let_norms_learn(self.network.backbone, trained_stages, look)
         _made_fast(self.network, self.device, s.mixed_precision)
@@ -197,7 +206,12 @@ class Trainer:
             else None
         )
         self.half = s.mixed_precision and self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
+        # FP16's range is small: losses are scaled up for their gradients not to vanish.
+        self.half_type = torch.float16
+        if self.half and torch.cuda.is_bf16_supported(including_emulation=False):
+            self.half_type = torch.bfloat16
+        scaled = self.half and self.half_type == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.generator = torch.Generator().manual_seed(s.seed)
         self.batches_per_epoch = batches_per_epoch(len(self.views), s.batch_size)
         self.batch = 0  # batches done since the start of the run
@@ -225,7 +239,7 @@ class Trainer:
         self.network.eval()
         for first in range(0, len(some), size):
             views = [self.views[0, index] for index in some[first : first + size]]
-            self.network.features(collate(views).images)
+            self.network.features(collate(views).to(self.device).images)
 
     def run(self, max_batches: int | None = None, on_batch: Callable | None = None) -> None:
         """Train to the end, for `max_batches`, or until `stop` is called.
@@ -238,25 +252,32 @@ class Trainer:
         total = self.settings.epochs * self.batches_per_epoch
         stop = total if max_batches is None else min(total, self.batch + max_batches)
         saved = time.monotonic()
+        pictures = self.folder / PICTURES_FILE
+        if self.settings.memory_gb:
+            room = int(1e9 * self.settings.memory_gb)
+            self.views.read = SharedPictures(pictures, self.views.sizes(), room)
         progress = tqdm(
             total=total, initial=self.batch, unit="batch", smoothing=0.02,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs few lines
         )  # fmt: skip
         log = _Log(self.folder)
-        with progress, log:
-            for batch in self._batches(stop):
-                losses = self._step(batch)
-                self.batch += 1
-                progress.update()
-                progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
-                log.write(self.batch, self._rate(), losses)
-                if on_batch is not None:
-                    on_batch(self, losses)
-                if self._stopping:
-                    break
-                if time.monotonic() - saved > 60 * self.settings.save_minutes:
-                    self.save()
-                    saved = time.monotonic()
+        try:
+            with progress, log:
+                for batch in self._batches(stop):
+                    losses = self._step(batch)
+                    self.batch += 1
+                    progress.update()
+                    progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
+                    log.write(self.batch, self._rate(), losses)
+                    if on_batch is not None:
+                        on_batch(self, losses)
+                    if self._stopping:
+                        break
+                    if time.monotonic() - saved > 60 * self.settings.save_minutes:
+                        self.save()
+                        saved = time.monotonic()
+        finally:
+            pictures.unlink(missing_ok=True)
         self.save()
 
     def stop(self) -> None:
@@ -271,8 +292,7 @@ class Trainer:
             batch_sampler=Batches(len(self.views), s.batch_size, s.seed, self.batch, stop),
             collate_fn=collate,
             num_workers=s.workers,
-            # Forked workers would inherit OpenCV's and OpenMP's locks without their threads.
-            multiprocessing_context="spawn" if s.workers else None,
+            multiprocessing_context=_clean_processes() if s.workers else None,
             pin_memory=self.device.type == "cuda",
             worker_init_fn=_start_worker,
         )
@@ -296,10 +316,11 @@ class Trainer:
         self.generator.manual_seed(seed)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate() * group["share"]
-        with torch.autocast(self.device.type, enabled=self.half):
+        with torch.autocast(self.device.type, self.half_type, enabled=self.half):
             losses = self._losses(batch)
             loss = sum(losses.values())
-        values = {name: value.item() for name, value in losses.items()}
+        # At once: each look at a GPU's number waits for all that it has to do before.
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
             raise TrainingDiverged(
@@ -399,6 +420,14 @@ class _Log:
                 self._board.add_scalar(name, value, batch)
 
 
+def _clean_processes() -> BaseContext:
+    """Where workers come from: forked from here they would inherit OpenCV's and OpenMP's locks
+    without their threads. What they need is imported once for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dope_model.training.data"])
+    return context
+
+
 def _start_worker(_: int) -> None:
     """One thread each, and a terminal's Ctrl-C is for the process that trains."""
     import cv2
@@ -409,6 +438,7 @@ def _start_worker(_: int) -> None:
 
 
 def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.Optimizer:
+    on_gpu = next(network.parameters()).is_cuda
     pretrained = {id(p) for p in pretrained_parameters(network.backbone)}
     trained = [p for p in network.parameters() if p.requires_grad]
     fresh = {"params": [p for p in trained if id(p) not in pretrained], "share": 1.0}
@@ -420,7 +450,8 @@ def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.
     if settings.optimizer == "adamw":
         sizes = [p.detach().square().mean().sqrt().item() or 1.0 for p in known]
         groups = [{"params": [p], "share": share * s} for p, s in zip(known, sizes, strict=True)]
-        return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay)
+        # On a GPU one kernel for all that is done to a tensor.
+        return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay, fused=on_gpu or None)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
 
 

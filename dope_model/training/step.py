@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.image_list import ImageList
 
 from dope_model.network.dope import DopeNetwork
 from dope_model.network.joint_maps import maps_of_joints
@@ -19,9 +18,11 @@ from dope_model.training.losses import (
     regression_loss,
     trust_loss,
 )
+from dope_model.training.proposals import proposals_and_losses
 from dope_model.training.targets import (
+    BatchTargets,
     BoxTargets,
-    PartTargets,
+    ImageBoxes,
     match_boxes,
     sample_boxes,
     targets_of_boxes,
@@ -75,12 +76,11 @@ def expert_boxes(expert: DopeNetwork, part: str, batch: Batch, count: int) -> li
     shapes = [tuple(batch.images.shape[-2:])] * len(batch.images)
     features = expert.features(batch.images)
     proposals = expert.propose(batch.images, shapes, features)
-    kept, classes = [], []
-    for boxes, targets in zip(proposals, batch.targets, strict=True):
-        labels, _ = match_boxes(boxes, targets[part])
-        positive = (labels > 0).nonzero().flatten()[:count]
-        kept.append(boxes[positive])
-        classes.append(labels[positive] - 1)
+    found = ImageBoxes.of(proposals)
+    labels = match_boxes(found, batch.targets[part])[0].split(found.counts)
+    rows = [(own > 0).nonzero().flatten()[:count] for own in labels]
+    kept = [boxes[index] for boxes, index in zip(proposals, rows, strict=True)]
+    classes = [own[index] - 1 for own, index in zip(labels, rows, strict=True)]
     output = expert.classify(features, kept)[part]
     counts = [len(boxes) for boxes in kept]
     scores = output.logits.softmax(dim=1).split(counts)
@@ -102,17 +102,14 @@ def training_losses(
         experts: part experts in evaluation mode, by part, for the distillation terms.
         generator: for drawing boxes, on the CPU.
     """
-    shapes = [tuple(batch.images.shape[-2:])] * len(batch.images)
     features = network.features(batch.images)
-    proposals, rpn_losses = network.rpn(
-        ImageList(batch.images, shapes), {"0": features}, [_rpn_target(t) for t in batch.targets]
+    proposals, losses = proposals_and_losses(
+        network.rpn, batch.images, features, batch.targets, generator
     )
-    sampled = [
-        sample_boxes(
-            boxes.detach(), targets, settings.boxes_per_image, settings.positive_share, generator
-        )
-        for boxes, targets in zip(proposals, batch.targets, strict=True)
-    ]
+    sampled = sample_boxes(
+        [boxes.detach() for boxes in proposals], batch.targets, settings.boxes_per_image,
+        settings.positive_share, generator,
+    ).split()  # fmt: skip
     from_experts = {
         part: expert_boxes(expert, part, batch, settings.expert_boxes)
         for part, expert in (experts or {}).items()
@@ -121,14 +118,11 @@ def training_losses(
         torch.cat([own, *(found[i].boxes for found in from_experts.values())])
         for i, own in enumerate(sampled)
     ]
+    together = ImageBoxes.of(boxes)
     pooled = network.pool(features, boxes)
     outputs = network.classify_pooled(pooled)
-    losses = {
-        "rpn/objectness": rpn_losses["loss_objectness"],
-        "rpn/boxes": rpn_losses["loss_rpn_box_reg"],
-    }
     for part, output in outputs.items():
-        wanted = targets_of_boxes(boxes, [t[part] for t in batch.targets])
+        wanted = targets_of_boxes(together, batch.targets[part])
         anchors = network.branches[part].anchor_poses
         losses[f"{part}/class"] = classification_loss(output.logits, wanted)
         losses[f"{part}/pose"] = settings.regression * regression_loss(output, anchors, wanted)
@@ -154,13 +148,11 @@ def map_losses(network: DopeNetwork, batch: Batch, settings: LossSettings) -> di
     Proposals and branches are left out, which are most of a step's cost on small canvases.
     """
     features = network.features(batch.images)
-    boxes = [
-        torch.cat([_enlarged(t[part].boxes) for part in network.branches]) for t in batch.targets
-    ]
-    fine = network.pool_maps(features, boxes)
+    found = boxes_around([batch.targets[part] for part in network.branches])
+    fine = network.pool_maps(features, found.split())
     losses = {}
     for part, branches in network.branches.items():
-        wanted = targets_of_boxes(boxes, [t[part] for t in batch.targets])
+        wanted = targets_of_boxes(found, batch.targets[part])
         losses[f"{part}/maps"] = _maps_term(part, fine, branches.anchor_poses, wanted, settings)
     return losses
 
@@ -172,18 +164,12 @@ def _maps_term(
     return settings.maps * maps_loss(fine, maps, wanted)
 
 
-def _enlarged(boxes: Tensor) -> Tensor:
-    """Boxes (N, 4) about as much too large as proposals may be."""
-    margin = 0.1 * (boxes[:, 2:] - boxes[:, :2])
-    return torch.cat([boxes[:, :2] - margin, boxes[:, 2:] + margin], dim=1)
-
-
-def _rpn_target(targets: dict[str, PartTargets]) -> dict[str, Tensor]:
-    """Boxes of all parts' instances; nothing is asked on ignored ones."""
-    return {
-        "boxes": torch.cat([t.boxes for t in targets.values()]),
-        "ignored": torch.cat([t.ignored for t in targets.values()]),
-    }
+def boxes_around(targets: list[BatchTargets]) -> ImageBoxes:
+    """Boxes of all instances, about as much too large as proposals may be."""
+    boxes = torch.cat([t.boxes for t in targets], dim=1)
+    margin = 0.1 * (boxes[..., 2:] - boxes[..., :2])
+    enlarged = torch.cat([boxes[..., :2] - margin, boxes[..., 2:] + margin], dim=2)
+    return ImageBoxes.chosen(enlarged, torch.cat([t.present for t in targets], dim=1))
 
 
 def _rows_of_expert(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+from torch.nn.utils.rnn import pad_sequence
 
-from dope_model.network.proposals import IGNORED_COVER, IGNORED_IOU, covered_share
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import View
 
 # A box is an instance's from this IoU on, as in Faster R-CNN.
 POSITIVE_IOU = 0.5
+# A box that lies this much in an ignore region, or is this like it, is not background: neither for
+# the RPN nor for the branches.
+IGNORED_COVER = 0.7
+IGNORED_IOU = 0.3
 
 IGNORE = -1
 BACKGROUND = 0
@@ -22,7 +26,7 @@ BACKGROUND = 0
 
 @dataclass
 class PartTargets:
-    """Targets of one part for the boxes of one image, or its ground truth for N instances.
+    """Ground truth of one part in one image, for N instances.
 
     Attributes:
         boxes: (N, 4) instances' boxes, px of the canvas.
@@ -40,20 +44,93 @@ class PartTargets:
     ignored: Tensor
     complete: bool
 
-    def to(self, device: torch.device) -> PartTargets:
+
+@dataclass
+class BatchTargets:
+    """Ground truth of one part in B images, padded to N instances and M ignored boxes each.
+
+    One tensor for all images keeps a GPU busy, which a loop over them does not.
+
+    Attributes:
+        boxes: (B, N, 4), empty where there is no instance.
+        classes: (B, N) anchor pose, from 1; 0 where there is no instance.
+        poses: (B, N, J, 5) 2D in px, 3D in metres.
+        valid: (B, N, J, 2) bool: 2D, 3D.
+        ignored: (B, M, 4), empty ones included.
+        complete: (B,) bool.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    poses: Tensor
+    valid: Tensor
+    ignored: Tensor
+    complete: Tensor
+
+    @classmethod
+    def stack(cls, images: Sequence[PartTargets]) -> BatchTargets:
+        """The targets of several images."""
+        padded = {
+            name: pad_sequence([getattr(image, name) for image in images], batch_first=True)
+            for name in ("boxes", "classes", "poses", "valid", "ignored")
+        }
+        return cls(**padded, complete=torch.tensor([image.complete for image in images]))
+
+    @property
+    def present(self) -> Tensor:
+        """(B, N) bool: which are instances, and not padding."""
+        return self.classes > 0
+
+    def to(self, device: torch.device) -> BatchTargets:
         """The same on another device."""
-        return PartTargets(**{k: v.to(device) for k, v in self._tensors()}, complete=self.complete)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> BatchTargets:
+        """The same where a GPU can fetch it."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> BatchTargets:
+        return BatchTargets(**{name: change(tensor) for name, tensor in vars(self).items()})
 
     def __reduce__(self) -> tuple:
-        # Between processes torch opens a file for each tensor, and a batch has hundreds of these.
-        return _from_arrays, ({k: v.numpy() for k, v in self._tensors()}, self.complete)
-
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        return [(k, v) for k, v in vars(self).items() if isinstance(v, Tensor)]
+        # Between processes torch opens a file for each tensor.
+        return _from_arrays, ({name: tensor.numpy() for name, tensor in vars(self).items()},)
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], complete: bool) -> PartTargets:
-    return PartTargets(**{k: torch.from_numpy(v) for k, v in arrays.items()}, complete=complete)
+def _from_arrays(arrays: dict[str, np.ndarray]) -> BatchTargets:
+    return BatchTargets(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+@dataclass
+class ImageBoxes:
+    """R boxes of a batch's images, one image after the other.
+
+    Attributes:
+        boxes: (R, 4) px.
+        counts: of each image.
+        image: (R,) the image of each box.
+    """
+
+    boxes: Tensor
+    counts: list[int]
+    image: Tensor
+
+    @classmethod
+    def of(cls, boxes: Sequence[Tensor]) -> ImageBoxes:
+        """From the boxes (K, 4) of each image."""
+        counts = [len(own) for own in boxes]
+        image = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        return cls(torch.cat(list(boxes)), counts, image.to(boxes[0].device, non_blocking=True))
+
+    @classmethod
+    def chosen(cls, boxes: Tensor, which: Tensor) -> ImageBoxes:
+        """Those of (B, R, 4) that a mask (B, R) has."""
+        image = which.nonzero()[:, 0]
+        return cls(boxes[which], which.sum(dim=1).tolist(), image)
+
+    def split(self) -> list[Tensor]:
+        """The boxes (K, 4) of each image."""
+        return list(self.boxes.split(self.counts))
 
 
 @dataclass
@@ -131,71 +208,96 @@ def targets_of(
     return targets
 
 
-def match_boxes(boxes: Tensor, targets: PartTargets) -> tuple[Tensor, Tensor]:
+def match_boxes(found: ImageBoxes, targets: BatchTargets) -> tuple[Tensor, Tensor]:
     """Label R boxes for one part.
 
     Returns:
         Labels (R,): the instance's class, `BACKGROUND`, or `IGNORE` where nothing is asked; and the
-        matched instance (R,), meaningful for positives.
+        matched instance of the box's image (R,), meaningful for positives.
     """
-    labels = boxes.new_full((len(boxes),), BACKGROUND, dtype=torch.int64)
+    boxes, image = found.boxes, found.image
+    labels = torch.where(targets.complete[image], BACKGROUND, IGNORE)
+    if targets.ignored.shape[1]:
+        labels = labels.masked_fill(is_ignored(boxes, targets.ignored[image]), IGNORE)
     matched = torch.zeros_like(labels)
-    if not targets.complete:
-        labels[:] = IGNORE
-    if len(targets.ignored):
-        iou = box_iou(boxes, targets.ignored)
-        ignored = (iou > IGNORED_IOU) | (covered_share(boxes, targets.ignored) > IGNORED_COVER)
-        labels[ignored.any(dim=1)] = IGNORE
-    if len(targets.boxes):
-        iou, matched = box_iou(boxes, targets.boxes).max(dim=1)
-        positive = iou >= POSITIVE_IOU
-        labels[positive] = targets.classes[matched[positive]]
+    if targets.boxes.shape[1]:
+        iou, matched = overlaps(boxes[:, None], targets.boxes[image])[0].max(dim=1)
+        classes = targets.classes[image, matched]
+        labels = torch.where((iou >= POSITIVE_IOU) & (classes > 0), classes, labels)
     return labels, matched
 
 
-def targets_of_boxes(boxes: list[Tensor], targets: list[PartTargets]) -> BoxTargets:
+def targets_of_boxes(found: ImageBoxes, targets: BatchTargets) -> BoxTargets:
     """What the boxes of all images, end to end, should answer for one part."""
-    found = [_of_one_image(*pair) for pair in zip(boxes, targets, strict=True)]
-    labels, poses, valid = (torch.cat(values) for values in zip(*found, strict=True))
-    return BoxTargets(torch.cat(boxes), labels, poses, valid)
-
-
-def _of_one_image(boxes: Tensor, targets: PartTargets) -> tuple[Tensor, Tensor, Tensor]:
-    labels, matched = match_boxes(boxes, targets)
-    if len(targets.boxes):
-        return labels, targets.poses[matched], targets.valid[matched]
-    joints = targets.poses.shape[1]
-    nothing = targets.poses.new_zeros(len(boxes), joints, 5)
-    return labels, nothing, targets.valid.new_zeros(len(boxes), joints, 2)
+    labels, matched = match_boxes(found, targets)
+    if targets.boxes.shape[1]:
+        poses, valid = (t[found.image, matched] for t in (targets.poses, targets.valid))
+    else:
+        joints = targets.poses.shape[2]
+        poses = targets.poses.new_zeros(len(labels), joints, 5)
+        valid = targets.valid.new_zeros(len(labels), joints, 2)
+    return BoxTargets(found.boxes, labels, poses, valid)
 
 
 def sample_boxes(
-    boxes: Tensor,
-    targets: dict[str, PartTargets],
+    proposals: Sequence[Tensor],
+    targets: dict[str, BatchTargets],
     count: int,
     positive_share: float,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Boxes to compute losses on: up to `count` of proposals and instances, some of each kind.
+) -> ImageBoxes:
+    """Boxes to compute losses on: of each image up to `count` of its proposals (P, 4) and
+    instances, some of each kind.
 
     A box that is positive for any part counts as positive; of the positives of each part an equal
     number is drawn, so that faces do not crowd out hands.
+
+    Args:
+        generator: on the CPU.
     """
-    everything = torch.cat([boxes, *(t.boxes for t in targets.values())])
-    by_part = [match_boxes(everything, t)[0] for t in targets.values()]
-    positive = torch.stack([labels > BACKGROUND for labels in by_part])
-    asked = torch.stack([labels != IGNORE for labels in by_part]).any(dim=0)
-    chosen = torch.zeros(len(everything), dtype=torch.bool, device=boxes.device)
+    lengths = torch.tensor([len(boxes) for boxes in proposals])
+    padded = pad_sequence(list(proposals), batch_first=True)
+    real = torch.arange(padded.shape[1]) < lengths[:, None]
+    everything = torch.cat([padded, *(t.boxes for t in targets.values())], dim=1)
+    real = torch.cat([real.to(padded.device), *(t.present for t in targets.values())], dim=1)
+    images, boxes = real.shape
+    flat = ImageBoxes.of(list(everything))
+    by_part = [match_boxes(flat, t)[0].view(images, boxes) for t in targets.values()]
+    positive = torch.stack([labels > BACKGROUND for labels in by_part]) & real
+    asked = torch.stack([labels != IGNORE for labels in by_part]).any(dim=0) & real
+    keys = torch.rand((len(targets) + 1, images, boxes), generator=generator).to(padded.device)
     share = max(1, int(count * positive_share) // len(targets))
-    for mask in positive:
-        chosen[_draw(mask, share, generator)] = True
+    chosen = drawn(positive, torch.tensor(share), keys[:-1]).any(dim=0)
     background = asked & ~positive.any(dim=0)
-    chosen[_draw(background, count - int(chosen.sum()), generator)] = True
-    return everything[chosen]
+    rest = (count - chosen.sum(dim=1, keepdim=True)).clamp(min=0)
+    return ImageBoxes.chosen(everything, chosen | drawn(background, rest, keys[-1]))
 
 
-def _draw(mask: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Up to `count` random indices of the true entries of `mask`."""
-    indices = mask.nonzero().flatten()
-    order = torch.randperm(len(indices), generator=generator).to(mask.device)
-    return indices[order[: max(0, count)]]
+def drawn(mask: Tensor, count: Tensor, keys: Tensor) -> Tensor:
+    """Of each row of a mask (..., R) up to `count` true entries at random, as a mask.
+
+    Args:
+        count: broadcasts to (..., 1).
+        keys: (..., R) random numbers from 0 to 1, of which the largest win.
+    """
+    order = keys.masked_fill(~mask, -1).argsort(dim=-1, descending=True)
+    rank = torch.empty_like(order)
+    places = torch.arange(mask.shape[-1], device=mask.device)
+    rank.scatter_(-1, order, places.expand_as(order))
+    return mask & (rank < count.to(mask.device))
+
+
+def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """How much boxes and others overlap, both (..., 4) that broadcast: IoU, and the share of each
+    box's area that lies in the other."""
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    both = (high - low).clamp(min=0).prod(dim=-1)
+    own, theirs = ((b[..., 2:] - b[..., :2]).prod(dim=-1) for b in (boxes, others))
+    return both / (own + theirs - both).clamp(min=1e-6), both / own.clamp(min=1e-6)
+
+
+def is_ignored(boxes: Tensor, ignored: Tensor) -> Tensor:
+    """Which boxes (..., 4) lie on some of their own ignore regions (..., M, 4), or are like one."""
+    iou, share = overlaps(boxes[..., None, :], ignored)
+    return ((iou > IGNORED_IOU) | (share > IGNORED_COVER)).any(dim=-1)

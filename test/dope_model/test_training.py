@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import signal
 from dataclasses import replace
 from functools import partial
@@ -50,6 +51,7 @@ from dope_model.training.losses import (  # noqa: E402
 )
 from dope_model.training.movenet import TRUSTED  # noqa: E402
 from dope_model.training.norms import let_norms_learn  # noqa: E402
+from dope_model.training.shared_pictures import SharedPictures  # noqa: E402
 from dope_model.training.step import LossSettings, expert_boxes, training_losses  # noqa: E402
 from dope_model.training.targets import BoxTargets  # noqa: E402
 
@@ -379,7 +381,7 @@ def test_an_expert_that_is_the_network_itself_teaches_nothing_new(rings):
     network, twin = checkpoint.build().train(), checkpoint.build()
     settings = LossSettings(boxes_per_image=24)
     # Let the proposals hit: the twin proposes the instances themselves.
-    twin.propose = lambda images, shapes, features: [t["face"].boxes for t in batch.targets]
+    twin.propose = lambda images, shapes, features: list(batch.targets["face"].boxes)
     found = expert_boxes(twin, "face", batch, 8)
     assert [len(f.boxes) for f in found] == [1, 1]
     losses = training_losses(
@@ -399,12 +401,11 @@ def test_experts_need_the_same_anchor_poses(rings, tmp_path):
 
 def test_losses_are_finite_without_any_instance(rings):
     checkpoint, batch = one_batch(rings)
-    for targets in batch.targets:
-        face = targets["face"]
-        targets["face"] = replace(
-            face, boxes=face.boxes[:0], classes=face.classes[:0], poses=face.poses[:0],
-            valid=face.valid[:0],
-        )  # fmt: skip
+    face = batch.targets["face"]
+    batch.targets["face"] = replace(
+        face, boxes=face.boxes[:, :0], classes=face.classes[:, :0], poses=face.poses[:, :0],
+        valid=face.valid[:, :0],
+    )  # fmt: skip
     losses = training_losses(checkpoint.build().train(), batch, LossSettings(boxes_per_image=24))
     assert all(math.isfinite(value.item()) for value in losses.values())
     assert losses["face/pose"].item() == 0
@@ -493,6 +494,13 @@ def test_the_schedule_of_the_paper():
     rates = [settings.learning_rate_at(epoch * 100, 100) for epoch in (1, 29, 30, 44, 45, 49)]
     assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
     assert settings.learning_rate_at(0, 100) == pytest.approx(0.0002)
+
+
+def test_a_cosine_ends_at_nothing():
+    settings = TrainingSettings(epochs=4, learning_rate=0.02, warm_up_steps=0, cosine=True)
+    rates = [settings.learning_rate_at(step, 100) for step in (0, 100, 200, 300, 400)]
+    half = 0.5**0.5 / 2
+    assert rates == pytest.approx([0.0002, 0.02 * (0.5 + half), 0.01, 0.02 * (0.5 - half), 0])
 
 
 def test_an_epoch_shows_every_picture_once():
@@ -597,20 +605,30 @@ def test_only_maps_needs_maps(rings, tmp_path):
         trainer(rings, tmp_path, settings)
 
 
-def test_pictures_that_fit_into_memory_are_decoded_once(rings, monkeypatch):
+def test_pictures_that_fit_into_memory_are_decoded_once(rings, tmp_path, monkeypatch):
     read = []
 
     def counted(path):
         read.append(path)
         return read_rgb(path)
 
-    monkeypatch.setattr("dope_model.training.data.read_rgb", counted)
-    room = 2.5 * 96 * 96 * 3 / 1e9  # for two of the pictures
-    views = Views([rings], {}, (96, 96), NO_AUGMENTATION, 0, memory_gb=room)
+    monkeypatch.setattr("dope_model.training.shared_pictures.read_rgb", counted)
+    views = Views([rings], {}, (96, 96), NO_AUGMENTATION, 0)
+    room = int(2.5 * 96 * 96 * 3)  # for two of the pictures
+    views.read = SharedPictures(tmp_path / "raw", views.sizes(), room)
     first = [views[0, k][0] for k in range(3)]
-    again = [views[0, k][0] for k in range(3)]
+    elsewhere = pickle.loads(pickle.dumps(views))  # as a worker gets it
+    again = [elsewhere[0, k][0] for k in range(3)]
     assert read == [views.items[k][0] for k in (0, 1, 2, 2)]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_run_with_workers_shares_its_pictures_and_removes_them(rings, tmp_path):
+    plain, shared = tmp_path / "plain", tmp_path / "shared"
+    alone = recorded(trainer(rings, plain), 3)
+    together = recorded(trainer(rings, shared, replace(SETTINGS, workers=2, memory_gb=1)), 3)
+    assert alone == together
+    assert {f.name for f in shared.iterdir()} == {f.name for f in plain.iterdir()}
 
 
 def test_pretrained_layers_learn_at_their_own_rate(rings, tmp_path):

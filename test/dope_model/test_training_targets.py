@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 from labelled_pictures import face_labels, ring_landmarks  # noqa: E402
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler  # noqa: E402
+from torchvision.models.detection.image_list import ImageList  # noqa: E402
+from torchvision.models.detection.rpn import RegionProposalNetwork  # noqa: E402
+from torchvision.ops import box_iou  # noqa: E402
 
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility  # noqa: E402
+from dope_model.network.config import NetworkConfig, PartConfig  # noqa: E402
+from dope_model.network.proposals import build_proposal_network  # noqa: E402
 from dope_model.skeleton import FACE84  # noqa: E402
 from dope_model.training.anchor_poses import (  # noqa: E402
     AnchorPoses,
@@ -24,11 +31,20 @@ from dope_model.training.augmentation import (  # noqa: E402
     random_view,
 )
 from dope_model.training.instances import instance_boxes, instances_of  # noqa: E402
+from dope_model.training.proposals import (  # noqa: E402
+    OBJECT,
+    anchor_losses,
+    label_anchors,
+    proposals_and_losses,
+)
 from dope_model.training.targets import (  # noqa: E402
     BACKGROUND,
     IGNORE,
+    BatchTargets,
+    ImageBoxes,
     PartTargets,
     match_boxes,
+    overlaps,
     sample_boxes,
     targets_of,
 )
@@ -241,14 +257,6 @@ def test_small_and_cut_instances_are_ignored():
     assert len(view.ignored["face"]) == 2
 
 
-def test_targets_travel_between_processes_as_they_are():
-    targets = part_targets(complete=False, ignored=[[1.0, 2, 3, 4]])
-    copy = pickle.loads(pickle.dumps(targets))
-    assert copy.complete is False
-    for name in ("boxes", "classes", "poses", "valid", "ignored"):
-        torch.testing.assert_close(getattr(copy, name), getattr(targets, name), rtol=0, atol=0)
-
-
 def part_targets(complete=True, ignored=()) -> PartTargets:
     return PartTargets(
         boxes=torch.tensor([[10.0, 10, 50, 50]]),
@@ -260,6 +268,30 @@ def part_targets(complete=True, ignored=()) -> PartTargets:
     )
 
 
+def nobody(ignored=()) -> PartTargets:
+    one = part_targets(ignored=ignored)
+    return replace(one, **{k: getattr(one, k)[:0] for k in ("boxes", "classes", "poses", "valid")})
+
+
+def batch_targets(*images: PartTargets) -> BatchTargets:
+    return BatchTargets.stack(images)
+
+
+def labels_of(boxes, *images: PartTargets):
+    """Labels and matches of the same boxes in each image."""
+    labels, matched = match_boxes(ImageBoxes.of([boxes] * len(images)), batch_targets(*images))
+    return labels.view(len(images), -1), matched.view(len(images), -1)
+
+
+def test_targets_travel_between_processes_as_they_are():
+    targets = batch_targets(part_targets(complete=False, ignored=[[1.0, 2, 3, 4]]), nobody())
+    copy = pickle.loads(pickle.dumps(targets))
+    assert copy.complete.tolist() == [False, True]
+    assert copy.present.tolist() == [[True], [False]]
+    for name, tensor in vars(targets).items():
+        torch.testing.assert_close(getattr(copy, name), tensor, rtol=0, atol=0)
+
+
 BOXES = torch.tensor(
     [
         [10.0, 10, 50, 50],  # the instance
@@ -267,24 +299,50 @@ BOXES = torch.tensor(
         [10.0, 10, 50, 95],  # IoU 0.47
         [200.0, 200, 240, 240],  # nothing there
         [100.0, 100, 120, 120],  # in the ignore region
+        [0.0, 0, 0, 0],  # as padding is
     ]
 )
 
 
+def test_overlaps_are_those_of_torchvision():
+    random = torch.Generator().manual_seed(0)
+    boxes, others = (torch.rand(n, 4, generator=random) * 100 for n in (30, 20))
+    boxes[:, 2:] += boxes[:, :2]
+    others[:, 2:] += others[:, :2]
+    iou, share = overlaps(boxes[:, None], others)
+    torch.testing.assert_close(iou, box_iou(boxes, others))
+    half = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[5.0, -90, 95, 90]])
+    assert overlaps(*half)[1].item() == pytest.approx(0.5)
+
+
 def test_boxes_are_labelled_by_overlap():
-    labels, matched = match_boxes(BOXES, part_targets(ignored=[[90, 90, 190, 190]]))
-    assert labels.tolist() == [3, 3, BACKGROUND, BACKGROUND, IGNORE]
+    (labels,), (matched,) = labels_of(BOXES, part_targets(ignored=[[90, 90, 190, 190]]))
+    assert labels.tolist() == [3, 3, BACKGROUND, BACKGROUND, IGNORE, BACKGROUND]
     assert matched[:2].tolist() == [0, 0]
 
 
+def test_each_image_has_its_own_instances():
+    """Padding is no instance, and ignore regions are those of the box's image."""
+    two = part_targets()
+    two = replace(
+        two, boxes=torch.tensor([[200.0, 200, 240, 240], [10, 10, 50, 50]]),
+        classes=torch.tensor([1, 2]), poses=two.poses.repeat(2, 1, 1),
+        valid=two.valid.repeat(2, 1, 1),
+    )  # fmt: skip
+    labels, matched = labels_of(BOXES, nobody([[90, 90, 190, 190]]), two)
+    assert labels[0].tolist() == [*[BACKGROUND] * 4, IGNORE, BACKGROUND]
+    assert labels[1].tolist() == [2, 2, BACKGROUND, 1, BACKGROUND, BACKGROUND]
+    assert matched[1, [0, 1, 3]].tolist() == [1, 1, 0]
+
+
 def test_an_instance_on_an_ignore_region_stays_one():
-    labels, _ = match_boxes(BOXES, part_targets(ignored=[[0, 0, 60, 60]]))
+    (labels,), _ = labels_of(BOXES, part_targets(ignored=[[0, 0, 60, 60]]))
     assert labels[0] == 3
 
 
 def test_what_is_not_annotated_asks_nothing():
-    labels, _ = match_boxes(BOXES, part_targets(complete=False))
-    assert labels.tolist() == [3, 3, IGNORE, IGNORE, IGNORE]
+    (labels,), _ = labels_of(BOXES, part_targets(complete=False))
+    assert labels.tolist() == [3, 3, *[IGNORE] * 4]
 
 
 def test_partial_ground_truth_is_background_only_for_the_baseline():
@@ -299,10 +357,78 @@ def test_boxes_are_drawn_from_positives_and_background():
     corner = torch.rand(500, 2, generator=random) * 150 + 120
     far = torch.cat([corner, corner + 20], dim=1)
     near = torch.tensor([[10.0, 10, 50, 50]]) + torch.rand(60, 4, generator=random)
-    targets = {"face": part_targets()}
-    drawn = sample_boxes(torch.cat([far, near]), targets, 64, 0.25, random)
+    targets = {"face": batch_targets(part_targets(), nobody())}
+    drawn = sample_boxes([torch.cat([far, near]), far[:7]], targets, 64, 0.25, random)
     labels, _ = match_boxes(drawn, targets["face"])
-    assert len(drawn) == 64
-    assert (labels == 3).sum() == 16
-    few = sample_boxes(far, targets, 64, 0.25, random)
-    assert (match_boxes(few, targets["face"])[0] == 3).sum() == 1, "the instance's own box"
+    assert drawn.counts == [64, 7]
+    assert (labels == 3).sum() == (labels[:64] == 3).sum() == 16
+    again = sample_boxes([torch.cat([far, near]), far[:7]], targets, 64, 0.25, random)
+    assert not torch.equal(drawn.boxes, again.boxes)
+    few = sample_boxes([far, far], targets, 64, 0.25, random)
+    labels = match_boxes(few, targets["face"])[0]
+    assert (labels == 3).tolist() == [False] * 63 + [True] + [False] * 64, "its own box"
+
+
+# --- the RPN's training, beside torchvision's ---------------------------------------------------
+
+
+def rpn_and_targets():
+    config = NetworkConfig({"face": PartConfig(84, 4)}, backbone="mobilenet_v2")
+    torch.manual_seed(3)
+    rpn = build_proposal_network(config, 8, 20)
+    random = torch.Generator().manual_seed(1)
+    features = torch.randn(3, 8, 8, 8, generator=random)
+    images = torch.zeros(3, 3, 128, 128)
+    one = part_targets()
+    two = replace(
+        one, boxes=torch.tensor([[70.0, 30, 120, 90], [12, 11, 49, 52]]),
+        classes=torch.tensor([1, 2]), poses=one.poses.repeat(2, 1, 1),
+        valid=one.valid.repeat(2, 1, 1),
+    )  # fmt: skip
+    return rpn.train(), images, features, [one, nobody(), two]
+
+
+def test_anchors_are_labelled_and_losses_are_those_of_torchvision():
+    """Where all anchors are drawn, nothing is left to chance."""
+    rpn, images, features, parts = rpn_and_targets()
+    anchors = 8 * 8 * 15
+    rpn.fg_bg_sampler = BalancedPositiveNegativeSampler(2 * anchors, 0.5)
+    stock = RegionProposalNetwork(
+        rpn.anchor_generator, rpn.head, 0.7, 0.3, 2 * anchors, 0.5, {"training": 2000},
+        {"training": 2000}, 0.7,
+    ).train()  # fmt: skip
+    wanted = [{"boxes": p.boxes} for p in parts]
+    _, theirs = stock(ImageList(images, [(128, 128)] * 3), {"0": features}, wanted)
+    targets = {"face": BatchTargets.stack(parts)}
+    proposals, ours = proposals_and_losses(rpn, images, features, targets)
+    assert len(proposals) == 3
+    torch.testing.assert_close(ours["rpn/objectness"], theirs["loss_objectness"])
+    torch.testing.assert_close(ours["rpn/boxes"], theirs["loss_rpn_box_reg"])
+    assert ours["rpn/boxes"] > 0
+
+
+def test_anchors_on_ignore_regions_are_no_background():
+    rpn, images, features, parts = rpn_and_targets()
+    parts[1] = nobody([[0, 0, 128, 128]])
+    (anchors,) = rpn.anchor_generator(ImageList(images[:1], [(128, 128)]), [features])
+    labels, _ = label_anchors(rpn, anchors, {"face": BatchTargets.stack(parts)})
+    inside = overlaps(anchors, torch.tensor([0.0, 0, 128, 128]))[1] > 0.7
+    assert (labels[1][inside] == IGNORE).all() and inside.sum() > 100
+    assert BACKGROUND in labels[0] and BACKGROUND in labels[2]
+
+
+def test_anchors_are_drawn_as_in_faster_rcnn():
+    """At most half of them objects, the rest background."""
+    rpn, images, features, parts = rpn_and_targets()
+    (anchors,) = rpn.anchor_generator(ImageList(images[:1], [(128, 128)]), [features])
+    labels, matched = label_anchors(rpn, anchors, {"face": BatchTargets.stack(parts)})
+    objects = int((labels == OBJECT).sum())
+    rpn.fg_bg_sampler = BalancedPositiveNegativeSampler(16, 0.5)
+    zeros = torch.zeros(labels.numel())
+    # Logits that are right everywhere, but for one object.
+    logits = torch.where(labels.flatten() == OBJECT, 50.0, -50.0)
+    losses = anchor_losses(rpn, logits, zeros[:, None].expand(-1, 4), anchors, labels, matched)
+    assert losses["rpn/objectness"].item() == pytest.approx(0, abs=1e-6)
+    wrong = anchor_losses(rpn, -logits, zeros[:, None].expand(-1, 4), anchors, labels, matched)
+    assert wrong["rpn/objectness"].item() == pytest.approx(50)
+    assert objects > 0
