@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
+from torchvision.ops import nms
 
 from dope_model.network.config import NetworkConfig
 
@@ -43,13 +44,20 @@ class ProposalNetwork(RegionProposalNetwork):
         objectness = objectness.detach().reshape(len(proposals), -1)
         count = min(self.pre_nms_top_n(), objectness.shape[1])
         all_logits, best = objectness.topk(count, dim=1)
+        all_boxes = proposals.gather(1, best[..., None].expand(-1, -1, 4))
+        sides = [(width, height, width, height) for height, width in image_shapes]
+        limits = torch.tensor(sides, device=proposals.device, dtype=proposals.dtype)
+        all_boxes = all_boxes.clamp(min=0).minimum(limits[:, None])
+        all_large = (all_boxes[..., 2:] - all_boxes[..., :2] >= self.min_size).all(dim=2)
+        if all_large.all():  # nearly always; to take some away waits for a GPU, image by image
+            pairs = list(zip(all_boxes, all_logits, strict=True))
+        else:
+            pairs = [
+                (boxes[large], logits[large])
+                for boxes, logits, large in zip(all_boxes, all_logits, all_large, strict=True)
+            ]
         kept_boxes, kept_logits = [], []
-        for boxes, indices, logits, shape in zip(
-            proposals, best, all_logits, image_shapes, strict=True
-        ):
-            boxes = clip_boxes_to_image(boxes[indices], shape)
-            large = remove_small_boxes(boxes, self.min_size)
-            boxes, logits = boxes[large], logits[large]
+        for boxes, logits in pairs:
             keep = nms(boxes, logits, self.nms_thresh)[: self.post_nms_top_n()]
             kept_boxes.append(boxes[keep])
             kept_logits.append(logits[keep])

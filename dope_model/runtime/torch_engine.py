@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -171,15 +172,39 @@ def capture(
             f"no CUDA graph could be captured: {str(error).splitlines()[0]}"
         ) from error
 
-    def run(rgb: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.cuda.device(device), torch.cuda.stream(stream):
-            image.copy_(uploads.take(rgb))
-            cuda_graph.replay()
-            host_packed.copy_(packed, non_blocking=True)
-        stream.synchronize()
-        return host_packed.numpy().copy()
+    return CapturedGraph(graph, cuda_graph, stream, image, packed, host_packed, uploads)
 
-    return run
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """A captured module; call it with an image (H, W, 3) uint8.
+
+    Attributes:
+        module: what was captured. A CUDA graph reads its weights and buffers where they were, and
+            does not keep them.
+        replayed: the CUDA graph, on `stream`, from `image` to `packed`.
+        host_packed: pinned memory that `packed` is brought to.
+    """
+
+    module: nn.Module
+    replayed: torch.cuda.CUDAGraph
+    stream: torch.cuda.Stream
+    image: torch.Tensor
+    packed: torch.Tensor
+    host_packed: torch.Tensor
+    uploads: Uploads
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        with (
+            torch.inference_mode(),
+            torch.cuda.device(self.image.device),
+            torch.cuda.stream(self.stream),
+        ):
+            self.image.copy_(self.uploads.take(rgb))
+            self.replayed.replay()
+            self.host_packed.copy_(self.packed, non_blocking=True)
+        self.stream.synchronize()
+        return self.host_packed.numpy().copy()
 
 
 @contextlib.contextmanager

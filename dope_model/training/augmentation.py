@@ -12,9 +12,10 @@ import numpy as np
 
 from dope_model.datasets.labels import PartLabels, Sample
 from dope_model.skeleton import PARTS
-from dope_model.training.instances import Instances, instance_boxes, instances_of
+from dope_model.training.instances import Instances, instances_of
 
 _LARGEST_PIXEL = 3.0  # times its side: more shows nothing new
+_AROUND = 16  # px of the picture around what the canvas shows
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def random_view(
         image = jitter_colours(image, settings.colour, random)
     view = View(image, {}, {}, {})
     for part, labels in sample.parts.items():
-        instances = _seen_through(labels, sample, homography, flipped, turn, canvas)
+        instances = _seen_through(labels, homography, flipped, turn, canvas)
         ignored = _warp_boxes(labels.ignored, homography, canvas)
         keep = _large_and_visible(instances, canvas, settings)
         view.instances[part] = instances.select(keep)
@@ -172,10 +173,13 @@ def _aimed(
 
 def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     """`rgb` on the canvas, averaged over the picture's pixels where it shrinks."""
+    rgb, left, top = _needed(rgb, homography, canvas)
+    homography = homography @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1.0]])
     shrink = np.sqrt(abs(np.linalg.det(homography[:2, :2])))
     if shrink < 0.6:
         factor = min(1.0, 1.4 * shrink)
-        small = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        size = [max(1, round(factor * side)) for side in rgb.shape[1::-1]]
+        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         back = np.diag([rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0], 1])
         homography, rgb = homography @ back, small
     # OpenCV's integers are pixel centres, ours are pixel corners.
@@ -188,6 +192,24 @@ def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> n
         flags=cv2.INTER_LINEAR,
         borderValue=(124, 116, 104),
     )
+
+
+def _needed(
+    rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]
+) -> tuple[np.ndarray, int, int]:
+    """The part of a picture that the canvas shows, and a little more, and where it begins in x and
+    y; all of it where the horizon comes near."""
+    height, width = rgb.shape[:2]
+    corners = np.array([[0, 0], [canvas[0], 0], canvas, [0, canvas[1]]], float)
+    homogeneous = np.column_stack([corners, np.ones(4)]) @ np.linalg.inv(homography).T
+    depth = homogeneous[:, 2:]
+    if depth.min() * depth.max() <= 0:
+        return rgb, 0, 0
+    points = homogeneous[:, :2] / depth
+    left, top = np.clip(np.floor(points.min(axis=0)) - _AROUND, 0, [width - 1, height - 1])
+    right, bottom = np.clip(np.ceil(points.max(axis=0)) + _AROUND, 1, [width, height])
+    left, top = int(left), int(top)
+    return rgb[top : max(top + 1, int(bottom)), left : max(left + 1, int(right))], left, top
 
 
 def _apply(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -206,21 +228,18 @@ def _warp_boxes(boxes: np.ndarray, homography: np.ndarray, canvas: tuple[int, in
 
 def _seen_through(
     labels: PartLabels,
-    sample: Sample,
     homography: np.ndarray,
     flipped: bool,
     turn: float,
     canvas: tuple[int, int],
 ) -> Instances:
     """The instances of a part on the canvas, 2D mapped, 3D mirrored and turned in the plane."""
-    instances = instances_of(labels, sample.width, sample.height)
-    if flipped:  # the homography mirrors the places
+    instances = instances_of(labels, *canvas, _apply(homography, labels.keypoints_2d.astype(float)))
+    if flipped:  # the homography has mirrored the places
         instances = instances.with_sides_swapped()
-    instances.keypoints_2d = _apply(homography, instances.keypoints_2d.astype(float))
     cos, sin = np.cos(turn), np.sin(turn)
     rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
     instances.keypoints_3d = instances.keypoints_3d @ rotation.T
-    instances.boxes = instance_boxes(instances.keypoints_2d, instances.valid_2d, *canvas)
     return instances
 
 
@@ -241,11 +260,12 @@ def _large_and_visible(
 
 def jitter_colours(rgb: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """Random brightness, contrast, saturation and hue; uint8 in, uint8 out."""
-    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV).astype(np.float32)
     hue, saturation = random.uniform(-18, 18) * strength, 1 + random.uniform(-0.5, 0.5) * strength
-    hsv[..., 0] = (hsv[..., 0] + hue) % 180
-    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
-    rgb = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
     contrast = 1 + random.uniform(-0.5, 0.5) * strength
     brightness = random.uniform(-50, 50) * strength
-    return np.clip((rgb - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)
+    values = np.arange(256, dtype=np.float32)
+    new_hue, new_saturation = (values + hue) % 180, np.clip(values * saturation, 0, 255)
+    table = np.stack([new_hue, new_saturation, values], axis=1).astype(np.uint8)
+    hsv = cv2.LUT(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), table[None])
+    brighter = np.clip((values - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)
+    return cv2.LUT(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), brighter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,20 @@ class Views(Dataset):
     def sizes(self) -> dict[Path, tuple[int, int]]:
         """Height and width of every picture, px."""
         return {path: (sample.height, sample.width) for path, sample in self.items}
+
+
+class PickledOnce(Dataset):
+    """Views for worker processes: to pickle thousands of labelled pictures takes seconds, which
+    would have to pass for each of the workers, one after the other."""
+
+    def __init__(self, views: Views) -> None:
+        self._pickled = pickle.dumps(views)
+        self._views: Views | None = None
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, dict[str, PartTargets]]:
+        if self._views is None:
+            self._views = pickle.loads(self._pickled)
+        return self._views[key]
 
 
 def batches_per_epoch(count: int, batch_size: int) -> int:

@@ -207,7 +207,7 @@ class DistillationStudy:
             torch.device(self.device),
             {part: load_expert(path, part) for part, path in (experts or {}).items()},
         )
-        if trainer.batch < settings.epochs * trainer.batches_per_epoch:
+        if trainer.done < 1:
             print(f"{name}: from batch {trainer.batch}", flush=True)
             trainer.run()
         return folder / WEIGHTS_FILE

@@ -88,10 +88,11 @@ def instance_boxes(
 
     An instance without a valid joint gets an empty box at the origin.
     """
-    masked = np.where(valid_2d[..., None], keypoints_2d, np.nan)
-    boxes = np.zeros((len(masked), 4))
+    boxes = np.zeros((len(keypoints_2d), 4))
     some = valid_2d.any(axis=1)
-    low, high = np.nanmin(masked[some], axis=1), np.nanmax(masked[some], axis=1)
+    points, valid = keypoints_2d[some], valid_2d[some][..., None]
+    low = np.where(valid, points, np.inf).min(axis=1)
+    high = np.where(valid, points, -np.inf).max(axis=1)
     margin = BOX_MARGIN * (high - low)
     frame = np.array([width, height])
     boxes[some] = np.concatenate(
@@ -100,12 +101,19 @@ def instance_boxes(
     return boxes
 
 
-def instances_of(labels: PartLabels, width: float, height: float) -> Instances:
-    """The labelled instances of a picture of that size."""
+def instances_of(
+    labels: PartLabels, width: float, height: float, points: np.ndarray | None = None
+) -> Instances:
+    """The labelled instances of a picture of that size.
+
+    Args:
+        points: (N, J, 2) px, where they lie in it if not where `labels` has them.
+    """
+    points = labels.keypoints_2d if points is None else points
     return Instances(
         labels.part,
-        instance_boxes(labels.keypoints_2d, labels.valid_2d, width, height),
-        labels.keypoints_2d,
+        instance_boxes(points, labels.valid_2d, width, height),
+        points,
         labels.keypoints_3d,
         labels.valid_2d,
         labels.valid_3d,

@@ -36,7 +36,15 @@ from dope_model.network.joint_maps import MAPS
 from dope_model.network.pyramid import unfold_maps
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
-from dope_model.training.data import Batch, Batches, Source, Views, batches_per_epoch, collate
+from dope_model.training.data import (
+    Batch,
+    Batches,
+    PickledOnce,
+    Source,
+    Views,
+    batches_per_epoch,
+    collate,
+)
 from dope_model.training.folding import fold_frozen_norms
 from dope_model.training.movenet import start_at_maps
 from dope_model.training.norms import let_norms_learn
@@ -57,9 +65,11 @@ class TrainingSettings:
 
     Attributes:
         epochs, batch_size: with `accumulate` batches to one step of the optimiser.
+        minutes: end after so long instead, however many epochs that are; the schedule goes by the
+            clock, too. For a machine that one has for a time. Not exactly repeatable.
         optimizer: "sgd" (section 3.3) or "adamw", which moves the regressors away from the anchor
             poses in far fewer steps and so suits a short training; its learning rate: 0.0004.
-        learning_rate: divided by 10 after each share of the epochs in `drops` (section 3.3: 0.02,
+        learning_rate: divided by 10 after each share of the run in `drops` (section 3.3: 0.02,
             after 30 and 45 of 50 epochs).
         cosine: let it fall to nothing along half a cosine instead (Loshchilov and Hutter, "SGDR",
             ICLR 2017): for a training whose end is known and near.
@@ -87,6 +97,7 @@ class TrainingSettings:
     """
 
     epochs: int = 50
+    minutes: float = 0.0
     batch_size: int = 8
     accumulate: int = 1
     optimizer: str = "sgd"
@@ -118,9 +129,9 @@ class TrainingSettings:
         values = json.loads(json.dumps(asdict(self)))
         return {k: v for k, v in values.items() if k not in _CHANGE_NOTHING}
 
-    def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of a step."""
-        rate, done = self.learning_rate, step / (self.epochs * steps_per_epoch)
+    def learning_rate_at(self, step: int, done: float) -> float:
+        """The learning rate of a step of the optimiser, when that share of the run is done."""
+        rate = self.learning_rate
         if self.cosine:
             rate *= 0.5 + 0.5 * math.cos(math.pi * min(1.0, done))
         else:
@@ -215,6 +226,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(s.seed)
         self.batches_per_epoch = batches_per_epoch(len(self.views), s.batch_size)
         self.batch = 0  # batches done since the start of the run
+        self.seconds = 0.0  # that they took
         self._stopping = False
         if begun:
             self._resume()
@@ -249,7 +261,7 @@ class Trainer:
         Raises:
             TrainingDiverged: a loss is no longer finite; nothing of that step was saved.
         """
-        total = self.settings.epochs * self.batches_per_epoch
+        total = sys.maxsize if self.settings.minutes else self._batches_of_epochs
         stop = total if max_batches is None else min(total, self.batch + max_batches)
         saved = time.monotonic()
         pictures = self.folder / PICTURES_FILE
@@ -257,21 +269,26 @@ class Trainer:
             room = int(1e9 * self.settings.memory_gb)
             self.views.read = SharedPictures(pictures, self.views.sizes(), room)
         progress = tqdm(
-            total=total, initial=self.batch, unit="batch", smoothing=0.02,
+            total=None if self.settings.minutes else total, initial=self.batch, unit="batch",
+            smoothing=0.02,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs few lines
         )  # fmt: skip
         log = _Log(self.folder)
         try:
             with progress, log:
+                begun = None
                 for batch in self._batches(stop):
+                    # Time passes from the first batch on, not while workers start.
+                    begun = begun or time.monotonic() - self.seconds
                     losses = self._step(batch)
                     self.batch += 1
+                    self.seconds = time.monotonic() - begun
                     progress.update()
                     progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
                     log.write(self.batch, self._rate(), losses)
                     if on_batch is not None:
                         on_batch(self, losses)
-                    if self._stopping:
+                    if self._stopping or self.done >= 1:
                         break
                     if time.monotonic() - saved > 60 * self.settings.save_minutes:
                         self.save()
@@ -288,7 +305,7 @@ class Trainer:
         """The batches of the run from here to `stop`."""
         s = self.settings
         loader = DataLoader(
-            self.views,
+            PickledOnce(self.views) if s.workers else self.views,
             batch_sampler=Batches(len(self.views), s.batch_size, s.seed, self.batch, stop),
             collate_fn=collate,
             num_workers=s.workers,
@@ -299,10 +316,19 @@ class Trainer:
         for batch in loader:
             yield batch.to(self.device)
 
+    @property
+    def done(self) -> float:
+        """The share of the run that is done."""
+        if self.settings.minutes:
+            return self.seconds / (60 * self.settings.minutes)
+        return self.batch / self._batches_of_epochs
+
+    @property
+    def _batches_of_epochs(self) -> int:
+        return self.settings.epochs * self.batches_per_epoch
+
     def _rate(self) -> float:
-        steps_per_epoch = self.batches_per_epoch / self.settings.accumulate
-        step = self.batch // self.settings.accumulate
-        return self.settings.learning_rate_at(step, max(1, round(steps_per_epoch)))
+        return self.settings.learning_rate_at(self.batch // self.settings.accumulate, self.done)
 
     def _step(self, batch) -> dict[str, float]:
         s = self.settings
@@ -359,6 +385,7 @@ class Trainer:
         weights.with_suffix(".new").replace(weights)
         state = {
             "batch": self.batch,
+            "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -388,7 +415,7 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         for parameter, gradient in zip(self.network.parameters(), state["gradients"], strict=True):
             parameter.grad = gradient
-        self.batch = state["batch"]
+        self.batch, self.seconds = state["batch"], state["seconds"]
 
 
 class _Log:
@@ -448,11 +475,22 @@ def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.
         groups = [fresh, {"params": known, "share": share}]
         return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
     if settings.optimizer == "adamw":
-        sizes = [p.detach().square().mean().sqrt().item() or 1.0 for p in known]
-        groups = [{"params": [p], "share": share * s} for p, s in zip(known, sizes, strict=True)]
+        groups = [
+            {"params": alike, "share": share * size} for size, alike in _by_size(known).items()
+        ]
         # On a GPU one kernel for all that is done to a tensor.
         return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay, fused=on_gpu or None)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
+
+
+def _by_size(parameters: list[nn.Parameter]) -> dict[float, list[nn.Parameter]]:
+    """Parameters by their root mean square, rounded to a quarter of an octave: each group of an
+    optimiser costs time."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        size = parameter.detach().square().mean().sqrt().item() or 1.0
+        groups.setdefault(2.0 ** (round(4 * math.log2(size)) / 4), []).append(parameter)
+    return groups
 
 
 def _made_fast(network: DopeNetwork, device: torch.device, half: bool) -> DopeNetwork:

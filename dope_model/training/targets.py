@@ -29,19 +29,19 @@ class PartTargets:
     """Ground truth of one part in one image, for N instances.
 
     Attributes:
-        boxes: (N, 4) instances' boxes, px of the canvas.
-        classes: (N,) anchor pose, from 1.
-        poses: (N, J, 5) 2D in px, 3D in metres.
+        boxes: (N, 4) float32 instances' boxes, px of the canvas.
+        classes: (N,) int64 anchor pose, from 1.
+        poses: (N, J, 5) float32 2D in px, 3D in metres.
         valid: (N, J, 2) bool: 2D, 3D.
-        ignored: (M, 4) boxes.
+        ignored: (M, 4) float32 boxes.
         complete: whether a box without instance is background.
     """
 
-    boxes: Tensor
-    classes: Tensor
-    poses: Tensor
-    valid: Tensor
-    ignored: Tensor
+    boxes: np.ndarray
+    classes: np.ndarray
+    poses: np.ndarray
+    valid: np.ndarray
+    ignored: np.ndarray
     complete: bool
 
 
@@ -71,7 +71,7 @@ class BatchTargets:
     def stack(cls, images: Sequence[PartTargets]) -> BatchTargets:
         """The targets of several images."""
         padded = {
-            name: pad_sequence([getattr(image, name) for image in images], batch_first=True)
+            name: torch.from_numpy(_padded([getattr(image, name) for image in images]))
             for name in ("boxes", "classes", "poses", "valid", "ignored")
         }
         return cls(**padded, complete=torch.tensor([image.complete for image in images]))
@@ -95,6 +95,15 @@ class BatchTargets:
     def __reduce__(self) -> tuple:
         # Between processes torch opens a file for each tensor.
         return _from_arrays, ({name: tensor.numpy() for name, tensor in vars(self).items()},)
+
+
+def _padded(arrays: list[np.ndarray]) -> np.ndarray:
+    """Arrays (N, ...) of several N as one, with zeros after them."""
+    most = max(len(array) for array in arrays)
+    whole = np.zeros((len(arrays), most, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(whole, arrays, strict=True):
+        row[: len(array)] = array
+    return whole
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> BatchTargets:
@@ -196,15 +205,13 @@ def targets_of(
             valid = np.stack([instances.valid_2d, instances.valid_3d], axis=2)
             boxes, classes = instances.boxes, anchor_poses.classify(instances) + 1
         targets[part] = PartTargets(
-            torch.as_tensor(boxes, dtype=torch.float32),
-            torch.as_tensor(classes, dtype=torch.int64),
-            torch.as_tensor(poses, dtype=torch.float32),
-            torch.as_tensor(valid),
-            torch.as_tensor(
-                view.ignored.get(part, np.zeros((0, 4))), dtype=torch.float32
-            ).reshape(-1, 4),
+            boxes.astype(np.float32),
+            classes.astype(np.int64),
+            poses.astype(np.float32),
+            valid,
+            view.ignored.get(part, np.zeros((0, 4))).reshape(-1, 4).astype(np.float32),
             view.complete.get(part, False) or partial_is_background,
-        )  # fmt: skip
+        )
     return targets
 
 

@@ -282,16 +282,20 @@ def assert_close_candidates(exact, half, share=1.0):
     score may change places."""
     for part in PARTS:
         a, b = exact[part], half[part]
-        apart = np.abs(a.boxes.numpy()[:, None] - b.boxes[None]).max(axis=-1)
-        apart[a.classes.numpy()[:, None] != b.classes[None]] = np.inf
+        boxes, classes, wanted, poses_2d, wanted_3d = (
+            np.asarray(values)
+            for values in (a.boxes, a.classes, a.scores, a.keypoints_2d, a.keypoints_3d)
+        )
+        apart = np.abs(boxes[:, None] - b.boxes[None]).max(axis=-1)
+        apart[classes[:, None] != b.classes[None]] = np.inf
         partner = apart.argmin(axis=1)
         near = apart[np.arange(len(partner)), partner] < 0.5
         assert near.mean() > 0.8
         scores, poses = b.scores[partner], b.keypoints_2d[partner]
-        assert np.quantile(np.abs(scores - a.scores.numpy())[near], share) < 0.01
-        assert np.quantile(np.abs(poses - a.keypoints_2d.numpy())[near], share) < 1
+        assert np.quantile(np.abs(scores - wanted)[near], share) < 0.01
+        assert np.quantile(np.abs(poses - poses_2d)[near], share) < 1
         poses_3d = b.keypoints_3d[partner]
-        assert np.quantile(np.abs(poses_3d - a.keypoints_3d.numpy())[near], share) < 0.01
+        assert np.quantile(np.abs(poses_3d - wanted_3d)[near], share) < 0.01
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

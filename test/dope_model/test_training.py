@@ -491,16 +491,32 @@ def test_a_loss_that_is_no_number_stops_the_run(rings, tmp_path):
 
 def test_the_schedule_of_the_paper():
     settings = TrainingSettings(epochs=50, learning_rate=0.02, warm_up_steps=10)
-    rates = [settings.learning_rate_at(epoch * 100, 100) for epoch in (1, 29, 30, 44, 45, 49)]
+    rates = [settings.learning_rate_at(99, epoch / 50) for epoch in (1, 29, 30, 44, 45, 49)]
     assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
-    assert settings.learning_rate_at(0, 100) == pytest.approx(0.0002)
+    assert settings.learning_rate_at(0, 0) == pytest.approx(0.0002)
 
 
 def test_a_cosine_ends_at_nothing():
-    settings = TrainingSettings(epochs=4, learning_rate=0.02, warm_up_steps=0, cosine=True)
-    rates = [settings.learning_rate_at(step, 100) for step in (0, 100, 200, 300, 400)]
+    settings = TrainingSettings(learning_rate=0.02, warm_up_steps=0, cosine=True)
+    rates = [settings.learning_rate_at(9, share) for share in (0, 0.25, 0.5, 0.75, 1)]
     half = 0.5**0.5 / 2
-    assert rates == pytest.approx([0.0002, 0.02 * (0.5 + half), 0.01, 0.02 * (0.5 - half), 0])
+    assert rates == pytest.approx([0.02, 0.02 * (0.5 + half), 0.01, 0.02 * (0.5 - half), 0])
+
+
+def test_a_run_by_the_clock_ends_in_time_and_goes_on(rings, tmp_path, monkeypatch):
+    """Each look at the clock finds it 5 s later; a run of 21 s is cut in two."""
+    clock = iter(range(0, 100_000, 5))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    settings = replace(SETTINGS, epochs=1, minutes=0.35, save_minutes=1e9, drops=(0.5,))
+    first = trainer(rings, tmp_path, settings)
+    rates = []
+    first.run(1, lambda run, _: rates.append(run._rate()))
+    assert first.done == pytest.approx(first.seconds / 21) and 0 < first.done < 1
+    again = trainer(rings, tmp_path, settings)
+    assert again.seconds == first.seconds
+    again.run(on_batch=lambda run, _: rates.append(run._rate()))
+    assert again.done >= 1 > again.done - 15 / 21
+    assert rates[-1] == pytest.approx(settings.learning_rate / 10)
 
 
 def test_an_epoch_shows_every_picture_once():
@@ -660,7 +676,7 @@ def test_adamw_moves_pretrained_layers_by_a_share_of_their_size(rings, tmp_path)
     recorded(run, 1)
     step = (parameter.detach() - before).abs().max().item()
     size = before.square().mean().sqrt().item()
-    assert step == pytest.approx(0.01 * settings.learning_rate * 0.5 * size, rel=0.05)
+    assert step == pytest.approx(0.01 * settings.learning_rate * 0.5 * size, rel=0.1)
 
 
 def test_a_pyramid_freezes_from_its_first_stage_on(rings, tmp_path):

@@ -259,11 +259,11 @@ def test_small_and_cut_instances_are_ignored():
 
 def part_targets(complete=True, ignored=()) -> PartTargets:
     return PartTargets(
-        boxes=torch.tensor([[10.0, 10, 50, 50]]),
-        classes=torch.tensor([3]),
-        poses=torch.zeros(1, 84, 5),
-        valid=torch.ones(1, 84, 2, dtype=torch.bool),
-        ignored=torch.tensor(ignored, dtype=torch.float32).reshape(-1, 4),
+        boxes=np.array([[10, 10, 50, 50]], np.float32),
+        classes=np.array([3]),
+        poses=np.zeros((1, 84, 5), np.float32),
+        valid=np.ones((1, 84, 2), bool),
+        ignored=np.array(ignored, np.float32).reshape(-1, 4),
         complete=complete,
     )
 
@@ -325,9 +325,8 @@ def test_each_image_has_its_own_instances():
     """Padding is no instance, and ignore regions are those of the box's image."""
     two = part_targets()
     two = replace(
-        two, boxes=torch.tensor([[200.0, 200, 240, 240], [10, 10, 50, 50]]),
-        classes=torch.tensor([1, 2]), poses=two.poses.repeat(2, 1, 1),
-        valid=two.valid.repeat(2, 1, 1),
+        two, boxes=np.array([[200, 200, 240, 240], [10, 10, 50, 50]], np.float32),
+        classes=np.array([1, 2]), poses=two.poses.repeat(2, 0), valid=two.valid.repeat(2, 0),
     )  # fmt: skip
     labels, matched = labels_of(BOXES, nobody([[90, 90, 190, 190]]), two)
     assert labels[0].tolist() == [*[BACKGROUND] * 4, IGNORE, BACKGROUND]
@@ -381,9 +380,8 @@ def rpn_and_targets():
     images = torch.zeros(3, 3, 128, 128)
     one = part_targets()
     two = replace(
-        one, boxes=torch.tensor([[70.0, 30, 120, 90], [12, 11, 49, 52]]),
-        classes=torch.tensor([1, 2]), poses=one.poses.repeat(2, 1, 1),
-        valid=one.valid.repeat(2, 1, 1),
+        one, boxes=np.array([[70, 30, 120, 90], [12, 11, 49, 52]], np.float32),
+        classes=np.array([1, 2]), poses=one.poses.repeat(2, 0), valid=one.valid.repeat(2, 0),
     )  # fmt: skip
     return rpn.train(), images, features, [one, nobody(), two]
 
@@ -397,7 +395,7 @@ def test_anchors_are_labelled_and_losses_are_those_of_torchvision():
         rpn.anchor_generator, rpn.head, 0.7, 0.3, 2 * anchors, 0.5, {"training": 2000},
         {"training": 2000}, 0.7,
     ).train()  # fmt: skip
-    wanted = [{"boxes": p.boxes} for p in parts]
+    wanted = [{"boxes": torch.from_numpy(p.boxes)} for p in parts]
     _, theirs = stock(ImageList(images, [(128, 128)] * 3), {"0": features}, wanted)
     targets = {"face": BatchTargets.stack(parts)}
     proposals, ours = proposals_and_losses(rpn, images, features, targets)
