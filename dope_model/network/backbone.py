@@ -109,16 +109,21 @@ def build_backbone(name: str, batch_norm_eps: float) -> Backbone:
 def stages_of(features: nn.Module) -> list[nn.Module]:
     """The stages of a backbone's `features`, first to last, as `frozen_stages` counts them.
 
-    A pyramid's are those that MoveNet has: 18 blocks, top, lateral and smoothing layers and the
-    maps of keypoints, 22 in all.
+    A pyramid's are those that MoveNet has, 18 blocks, top, lateral and smoothing layers and the
+    maps of keypoints, 22 in all, and as the 23rd the features that RPN and branches get. With these
+    frozen nothing but the maps of joints changes.
     """
     if isinstance(features, KeypointPyramid):
-        further = [features.top, features.lateral, features.smooth, features.keypoints]
-        return [*features.blocks, *further]
+        return [*_movenet_stages(features), features.joined]
     return list(features.children())
+
+
+def _movenet_stages(pyramid: KeypointPyramid) -> list[nn.Module]:
+    further = [pyramid.top, pyramid.lateral, pyramid.smooth, pyramid.keypoints]
+    return [*pyramid.blocks, *further]
 
 
 def pretrained_parameters(features: nn.Module) -> list[nn.Parameter]:
     """The parameters of a backbone's `features` that weights to start from are known of."""
-    known = stages_of(features) if isinstance(features, KeypointPyramid) else [features]
+    known = _movenet_stages(features) if isinstance(features, KeypointPyramid) else [features]
     return [p for module in known for p in module.parameters()]

@@ -87,7 +87,8 @@ class TrainingSettings:
             weights that are written are that average. 0 writes the weights themselves. A short
             training at a high rate gains most: 0.998 looks back over about 500 steps.
         only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
-            views a second: for a first stage, on small canvases. All maps are trusted after it.
+            views a second: for a first stage, on small canvases. All maps are trusted after it,
+            unless `keep_trust` says otherwise.
         mixed_precision: bfloat16 products on CUDA, FP16 ones where a GPU has no others; on a CPU
             that has them (AMX), bfloat16 ones in the backbone.
         partial_is_background: unannotated parts are background (the baseline of section 3.2).
@@ -115,6 +116,7 @@ class TrainingSettings:
     clip_gradient: float = 10.0
     averaging: float = 0.0
     only_maps: bool = False
+    keep_trust: bool = False
     mixed_precision: bool = True
     partial_is_background: bool = False
     seed: int = 0
@@ -175,7 +177,8 @@ class Trainer:
             raise ValueError(
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
             )
-        if s.only_maps:  # the regressors stand still, and trust learned beside them would lag
+        # The regressors stand still, and trust learned beside them would lag.
+        if s.only_maps and not s.keep_trust:
             start_at_maps(self.network, MAPS)
         anchors = {
             part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())

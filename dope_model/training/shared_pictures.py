@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dope_model.pictures import read_rgb
+
+_OF_THE_DISK = 0.8  # of what is free: a mapped file that the disk cannot hold ends the process
 
 
 class SharedPictures:
@@ -19,11 +22,12 @@ class SharedPictures:
     Args:
         file: is made; whoever makes this object removes it.
         sizes: height and width of each picture, px. The first ones that fit are kept.
-        limit: bytes.
+        limit: bytes; less where the disk has not the space.
     """
 
     def __init__(self, file: Path, sizes: Mapping[Path, tuple[int, int]], limit: int) -> None:
         self._file = file
+        limit = min(limit, int(_OF_THE_DISK * shutil.disk_usage(file.parent).free))
         self._places: dict[Path, tuple[int, int, tuple[int, int, int]]] = {}
         end = len(sizes)  # before the pixels: a byte for each picture that is there
         for number, (path, (height, width)) in enumerate(sizes.items()):

@@ -587,6 +587,21 @@ def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
     )
 
 
+def test_nothing_but_the_maps_changes(rings, tmp_path):
+    """With all other stages frozen and trust kept, RPN and branches find what they know."""
+    settings = replace(
+        SETTINGS, only_maps=True, keep_trust=True, frozen_stages=23, optimizer="adamw"
+    )
+    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+    checkpoint.state["branches.face.map_trust.trust.bias"] = torch.full((25,), -3.0)
+    before = {name: value.clone() for name, value in checkpoint.state.items()}
+    run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
+    recorded(run, 2)
+    after = load_checkpoint(tmp_path / "weights.safetensors").state
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("backbone.part_maps.") for name in changed)
+
+
 def test_a_canvas_that_the_network_cannot_take_is_refused(rings, tmp_path):
     with pytest.raises(ValueError, match="100 x 96 px: take multiples of 32"):
         trainer(rings, tmp_path, replace(SETTINGS, width=100))
