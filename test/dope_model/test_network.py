@@ -313,6 +313,23 @@ def test_large_logits_keep_their_order():
     assert kept[0].tolist() == [60, 60, 90, 90]
 
 
+def test_boxes_without_an_area_are_no_proposals():
+    """In one image of two; boxes are cut at the edges of their own image."""
+    network = DopeNetwork(small_checkpoint(("face",)).config, SMALL)
+    boxes = torch.tensor(
+        [
+            [[10.0, 10.0, 40.0, 40.0], [120.0, 20.0, 150.0, 60.0]],
+            [[-5.0, 10.0, 40.0, 40.0], [120.0, 20.0, 150.0, 60.0]],
+        ]
+    )
+    logits = torch.tensor([1.0, 2.0, 1.0, 2.0])
+    first, second = network.rpn.eval().filter_proposals(
+        boxes, logits, [(100, 100), (50, 130)], [2]
+    )[0]
+    assert first.tolist() == [[10, 10, 40, 40]]
+    assert second.tolist() == [[120, 20, 130, 50], [0, 10, 40, 40]]
+
+
 def test_config_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="unknown part 'foot'"):
         NetworkConfig({"foot": PartConfig(21, 10)})
