@@ -111,10 +111,12 @@ def stages_of(features: nn.Module) -> list[nn.Module]:
 
     A pyramid's are those that MoveNet has, 18 blocks, top, lateral and smoothing layers and the
     maps of keypoints, 22 in all, and as the 23rd the features that RPN and branches get. With these
-    frozen nothing but the maps of joints changes.
+    frozen nothing but the maps of joints changes, and with the 24th nothing but those of hands.
     """
     if isinstance(features, KeypointPyramid):
-        return [*_movenet_stages(features), features.joined]
+        maps = features.part_maps
+        known = nn.ModuleList([maps.sixteen, maps.people])
+        return [*_movenet_stages(features), features.joined, known, maps.hands]
     return list(features.children())
 
 

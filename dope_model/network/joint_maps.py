@@ -26,6 +26,9 @@ _HEAD = KEYPOINTS
 _HAND = _HEAD + 1
 _FACE = _HAND + len(HAND)
 
+HAND_MAPS = range(_HAND, _FACE)
+"""Those of hands' joints."""
+
 MAPS = _FACE + len(FACE_LANDMARKS)
 
 

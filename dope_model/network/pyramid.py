@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from dope_model.network.joint_maps import KEYPOINTS, MAPS
+from dope_model.network.joint_maps import HAND_MAPS, KEYPOINTS, MAPS
 
 FINE_STRIDE = 4
 FOLD = 4  # stride 16 over stride 4
@@ -109,30 +109,49 @@ class PartMaps(nn.Module):
 
     Those of the keypoints that MoveNet knows are corrections, nothing at the start. MoveNet's
     features know no fingers, so that most of the work is done here: at stride 16, to see which limb
-    of whom it is, at stride 8, where a hand is a few cells wide, and once more at stride 4, which
-    is as fine as the maps are.
+    of whom it is, and then at strides 8 and 4, for hands in layers of their own. In common ones
+    they stay behind: bodies and faces are learned sooner and hold what room there is.
     """
 
     def __init__(self, channels: int, maps: int) -> None:
         super().__init__()
         width = _PART_WIDTH
-        self.lateral = nn.ModuleDict(
-            {
-                "16": _normed(channels, width, 1),
-                "8": _normed(48, width, 1),
-                "4": _normed(40 + 24, width, 1),
-            }
+        self.sixteen = nn.Sequential(
+            _Residual(channels, width), _Residual(channels, width), _normed(channels, width, 1)
         )
-        self.sixteen = nn.Sequential(_Residual(channels, width), _Residual(channels, width))
-        self.eight = nn.Sequential(_Residual(width, width), _Residual(width, width))
-        self.four = _Residual(width, width)
-        self.last = nn.Conv2d(width, maps, 1)
-        nn.init.zeros_(self.last.weight[:KEYPOINTS])
-        nn.init.zeros_(self.last.bias[:KEYPOINTS])
+        self.people = _FineMaps(maps - len(HAND_MAPS), blocks=(2, 1))
+        self.hands = _FineMaps(len(HAND_MAPS), blocks=(3, 2))
+        nn.init.zeros_(self.people.last.weight[:KEYPOINTS])
+        nn.init.zeros_(self.people.last.bias[:KEYPOINTS])
 
     def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        x = self.lateral["16"](self.sixteen(sixteen))
-        x = self.eight(F.relu(self.lateral["8"](eight) + _twice(x)))
+        limbs = _twice(self.sixteen(sixteen))
+        people = self.people(limbs, eight, four)
+        before, after = people[:, : HAND_MAPS.start], people[:, HAND_MAPS.start :]
+        return torch.cat([before, self.hands(limbs, eight, four), after], dim=1)
+
+
+class _FineMaps(nn.Module):
+    """Some of the maps: first at stride 8, where a hand is a few cells wide, then at stride 4,
+    which is as fine as they are.
+
+    Args:
+        blocks: how many at each of the two.
+    """
+
+    def __init__(self, maps: int, blocks: tuple[int, int]) -> None:
+        super().__init__()
+        width = _PART_WIDTH
+        self.lateral = nn.ModuleDict(
+            {"8": _normed(48, width, 1), "4": _normed(40 + 24, width, 1)}
+        )  # fmt: skip
+        eight, four = ([_Residual(width, width) for _ in range(count)] for count in blocks)
+        self.eight, self.four = nn.Sequential(*eight), nn.Sequential(*four)
+        self.last = nn.Conv2d(width, maps, 1)
+
+    def forward(self, limbs: Tensor, eight: Tensor, four: Tensor) -> Tensor:
+        """Maps from what is known at stride 16, brought to stride 8, and finer features."""
+        x = self.eight(F.relu(self.lateral["8"](eight) + limbs))
         return self.last(self.four(F.relu(self.lateral["4"](four) + _twice(x))))
 
 

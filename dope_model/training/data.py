@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,9 @@ class Batch:
 class Views(Dataset):
     """Random views of labelled pictures; item (epoch, index) is always the same view.
 
+    Args:
+        showing: of pictures with labels for none of these parts no views are made.
+
     Attributes:
         read: a picture file to (H, W, 3) uint8 RGB.
     """
@@ -85,6 +88,7 @@ class Views(Dataset):
         seed: int,
         partial_is_background: bool = False,
         read: Callable[[Path], np.ndarray] = read_rgb,
+        showing: Sequence[str] = (),
     ) -> None:
         self.anchors, self.canvas, self.augmentation = anchors, canvas, augmentation
         self.seed, self.partial_is_background = seed, partial_is_background
@@ -98,9 +102,12 @@ class Views(Dataset):
                     f"{len(missing)} of the {len(found)} pictures of {source.labels} are not in "
                     f"{source.images}, such as {missing[0].name}"
                 )
+            if showing:
+                found = [(path, sample) for path, sample in found if _shows(sample, showing)]
             self.items += found * source.repeat
         if not self.items:
-            raise ValueError("no pictures to train on")
+            what = f" that show a {' or a '.join(showing)}" if showing else ""
+            raise ValueError(f"no pictures to train on{what}")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -115,6 +122,11 @@ class Views(Dataset):
     def sizes(self) -> dict[Path, tuple[int, int]]:
         """Height and width of every picture, px."""
         return {path: (sample.height, sample.width) for path, sample in self.items}
+
+
+def _shows(sample: Sample, parts: Sequence[str]) -> bool:
+    """Whether a joint of one of the parts is labelled."""
+    return any(p in sample.parts and sample.parts[p].valid_2d.any() for p in parts)
 
 
 class PickledOnce(Dataset):

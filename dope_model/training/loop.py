@@ -34,6 +34,7 @@ from dope_model.network.config import Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import PAD_TO, DopeNetwork
 from dope_model.network.joint_maps import MAPS
 from dope_model.network.pyramid import unfold_maps
+from dope_model.skeleton import PARTS
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import (
@@ -89,6 +90,7 @@ class TrainingSettings:
         only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
             views a second: for a first stage, on small canvases. All maps are trusted after it,
             unless `keep_trust` says otherwise.
+        maps_of: with `only_maps`, the parts whose maps learn, on those pictures that show one.
         mixed_precision: bfloat16 products on CUDA, FP16 ones where a GPU has no others; on a CPU
             that has them (AMX), bfloat16 ones in the backbone.
         partial_is_background: unannotated parts are background (the baseline of section 3.2).
@@ -117,6 +119,7 @@ class TrainingSettings:
     averaging: float = 0.0
     only_maps: bool = False
     keep_trust: bool = False
+    maps_of: tuple[str, ...] = PARTS
     mixed_precision: bool = True
     partial_is_background: bool = False
     seed: int = 0
@@ -177,6 +180,10 @@ class Trainer:
             raise ValueError(
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
             )
+        self.maps_of = [part for part in self.network.branches if part in s.maps_of]
+        if not self.maps_of or set(s.maps_of) - set(PARTS):
+            known = ", ".join(self.network.branches)
+            raise ValueError(f"maps_of={','.join(s.maps_of)}: take some of {known}")
         # The regressors stand still, and trust learned beside them would lag.
         if s.only_maps and not s.keep_trust:
             start_at_maps(self.network, MAPS)
@@ -199,7 +206,7 @@ class Trainer:
             _made_fast(expert, self.device, s.mixed_precision).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
-            s.partial_is_background,
+            s.partial_is_background, showing=self.maps_of if s.only_maps else (),
         )  # fmt: skip
         self._check_backgrounds()
         begun = (self.folder / STATE_FILE).is_file()
@@ -370,7 +377,7 @@ class Trainer:
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         if self.settings.only_maps:
-            return map_losses(self.network, batch, self.settings.losses)
+            return map_losses(self.network, batch, self.settings.losses, self.maps_of)
         return training_losses(
             self.network, batch, self.settings.losses, self.experts, self.generator
         )

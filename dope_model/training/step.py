@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -142,18 +143,21 @@ def training_losses(
     return losses
 
 
-def map_losses(network: DopeNetwork, batch: Batch, settings: LossSettings) -> dict[str, Tensor]:
-    """Only the terms of the maps of joints, on boxes around the instances, weighted.
+def map_losses(
+    network: DopeNetwork, batch: Batch, settings: LossSettings, parts: Sequence[str]
+) -> dict[str, Tensor]:
+    """Only the terms of the maps of some parts' joints, on boxes around the instances, weighted.
 
     Proposals and branches are left out, which are most of a step's cost on small canvases.
     """
     features = network.features(batch.images)
-    found = boxes_around([batch.targets[part] for part in network.branches])
+    found = boxes_around([batch.targets[part] for part in parts])
     fine = network.pool_maps(features, found.split())
     losses = {}
-    for part, branches in network.branches.items():
+    for part in parts:
         wanted = targets_of_boxes(found, batch.targets[part])
-        losses[f"{part}/maps"] = _maps_term(part, fine, branches.anchor_poses, wanted, settings)
+        anchors = network.branches[part].anchor_poses
+        losses[f"{part}/maps"] = _maps_term(part, fine, anchors, wanted, settings)
     return losses
 
 

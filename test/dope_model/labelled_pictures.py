@@ -49,6 +49,22 @@ def face_labels(
     )
 
 
+def hand_labels(count: int, seed: int, left_share: float = 0.5) -> PartLabels:
+    """Hands of two very different shapes, each side the other's mirror image."""
+    random = np.random.default_rng(seed)
+    shapes = np.random.default_rng(7).normal(0, 0.05, (2, 21, 3))
+    left = random.random(count) < left_share
+    keypoints_3d = shapes[random.integers(0, 2, count)] + random.normal(0, 0.002, (count, 21, 3))
+    keypoints_3d[left, :, 0] *= -1
+    keypoints_2d = 100 + 500 * keypoints_3d[..., :2]
+    everything = np.ones((count, 21), bool)
+    return PartLabels(
+        "hand", keypoints_2d, keypoints_3d - keypoints_3d[:, :1], everything, everything,
+        np.full((count, 21), Visibility.VISIBLE), np.arange(count),
+        np.full((count, 3), np.nan), np.ones(count), left,
+    )  # fmt: skip
+
+
 def write_ring_pictures(folder: Path, count: int, seed: int = 0, side: int = 160) -> Path:
     """Pictures with one ring face each, and their labels file, which is returned."""
     random = np.random.default_rng(seed)

@@ -14,7 +14,7 @@ from dope_model.experts.tfjs_weights import tfjs_weights
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.network.heads import DECISION, poses_from_deltas
-from dope_model.network.joint_maps import KEYPOINTS, MAPS, maps_of_joints
+from dope_model.network.joint_maps import HAND_MAPS, KEYPOINTS, MAPS, maps_of_joints
 from dope_model.network.pyramid import ConvSame, unfold_maps
 from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of
 from dope_model.skeleton import BODY, FACE84
@@ -169,7 +169,9 @@ def test_movenets_maps_start_as_they_are_and_can_be_corrected():
         _, before = unfold_maps(pyramid(images), pyramid.channels)
         assert torch.equal(before[:, :KEYPOINTS], seen[0])
         added = torch.randn(MAPS)
-        pyramid.part_maps.last.bias += added
+        of_hand = torch.tensor([m in HAND_MAPS for m in range(MAPS)])
+        pyramid.part_maps.people.last.bias += added[~of_hand]
+        pyramid.part_maps.hands.last.bias += added[of_hand]
         _, after = unfold_maps(pyramid(images), pyramid.channels)
     torch.testing.assert_close(after - before, added.view(1, -1, 1, 1).expand_as(after))
 

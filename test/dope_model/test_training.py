@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from labelled_pictures import write_ring_pictures  # noqa: E402
+from labelled_pictures import hand_labels, write_ring_pictures  # noqa: E402
 from torchvision.ops.misc import FrozenBatchNorm2d  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
@@ -602,6 +602,38 @@ def test_nothing_but_the_maps_changes(rings, tmp_path):
     assert changed and all(name.startswith("backbone.part_maps.") for name in changed)
 
 
+def test_the_maps_of_hands_learn_alone(rings, tmp_path):
+    """From the pictures that show a hand, and nothing else changes: faces stay known."""
+    samples = list(LabelSet.load(rings.labels))
+    for i, sample in enumerate(samples):
+        hands = hand_labels(3 * (1 - i % 2), seed=i)
+        sample.parts["hand"] = replace(hands, keypoints_2d=0.48 * hands.keypoints_2d)
+    LabelSet(samples).save(tmp_path / "labels.npz")
+    source = Source(tmp_path / "labels.npz", rings.images)
+    anchors = {part: fit_anchor_poses(part, LabelSet(samples), 2) for part in ("hand", "face")}
+    checkpoint = fresh_checkpoint(anchors, "mobilenet_v2_keypoints", MODE)
+    before = {name: value.clone() for name, value in checkpoint.state.items()}
+    settings = replace(
+        SETTINGS, only_maps=True, keep_trust=True, frozen_stages=24, maps_of=("hand",),
+        optimizer="adamw",
+    )  # fmt: skip
+    folder = tmp_path / "run"
+    run = Trainer(checkpoint, [source], settings, folder, torch.device("cpu"))
+    assert [path.name for path, _ in run.views.items] == [s.file for s in samples[::2]]
+    assert all(list(step) == ["hand/maps"] for step in recorded(run, 2))
+    after = load_checkpoint(folder / "weights.safetensors").state
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("backbone.part_maps.hands.") for name in changed)
+
+
+@pytest.mark.parametrize("parts", ["hand", "foot,face"])
+def test_maps_of_parts_that_are_not_there_are_refused(rings, tmp_path, parts):
+    settings = replace(SETTINGS, only_maps=True, maps_of=tuple(parts.split(",")))
+    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+    with pytest.raises(ValueError, match=f"maps_of={parts}: take some of face"):
+        Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
+
+
 def test_a_canvas_that_the_network_cannot_take_is_refused(rings, tmp_path):
     with pytest.raises(ValueError, match="100 x 96 px: take multiples of 32"):
         trainer(rings, tmp_path, replace(SETTINGS, width=100))
@@ -672,7 +704,7 @@ def test_pretrained_layers_learn_at_their_own_rate(rings, tmp_path):
     fresh_layers = ("backbone.joined.", "backbone.part_maps.")
     pretrained = {n for n in before if n.startswith("backbone.") and not n.startswith(fresh_layers)}
     assert pretrained <= same and "backbone.joined.weight" not in same
-    assert "backbone.part_maps.last.weight" not in same
+    assert "backbone.part_maps.people.last.weight" not in same
     assert "roi_vector.both.weight" not in same
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from labelled_pictures import face_labels, ring_landmarks  # noqa: E402
+from labelled_pictures import face_labels, hand_labels, ring_landmarks  # noqa: E402
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler  # noqa: E402
 from torchvision.models.detection.image_list import ImageList  # noqa: E402
 from torchvision.models.detection.rpn import RegionProposalNetwork  # noqa: E402
 from torchvision.ops import box_iou  # noqa: E402
 
-from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility  # noqa: E402
+from dope_model.datasets.labels import LabelSet, Sample  # noqa: E402
 from dope_model.network.config import NetworkConfig, PartConfig  # noqa: E402
 from dope_model.network.proposals import build_proposal_network  # noqa: E402
 from dope_model.skeleton import FACE84  # noqa: E402
@@ -48,22 +48,6 @@ from dope_model.training.targets import (  # noqa: E402
     sample_boxes,
     targets_of,
 )
-
-
-def hand_labels(count: int, seed: int, left_share: float = 0.5) -> PartLabels:
-    """Hands of two very different shapes, each side the other's mirror image."""
-    random = np.random.default_rng(seed)
-    shapes = np.random.default_rng(7).normal(0, 0.05, (2, 21, 3))
-    left = random.random(count) < left_share
-    keypoints_3d = shapes[random.integers(0, 2, count)] + random.normal(0, 0.002, (count, 21, 3))
-    keypoints_3d[left, :, 0] *= -1
-    keypoints_2d = 100 + 500 * keypoints_3d[..., :2]
-    everything = np.ones((count, 21), bool)
-    return PartLabels(
-        "hand", keypoints_2d, keypoints_3d - keypoints_3d[:, :1], everything, everything,
-        np.full((count, 21), Visibility.VISIBLE), np.arange(count),
-        np.full((count, 3), np.nan), np.ones(count), left,
-    )  # fmt: skip
 
 
 def test_boxes_have_a_margin_and_stay_in_the_picture():
