@@ -94,7 +94,7 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
     assert json.loads((out / "table.json").read_text())["rows"] == rows
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_maps_of_joints_come_first_where_they_are_asked_for(data, capsys):
     settings = ["per_part=60", "held_out=2", "expert_epochs=1", "epochs=1", "maps_epochs=1",
                 "maps.batch_size=15", "size=64", "maps.width=64", "maps.height=64"]  # fmt: skip

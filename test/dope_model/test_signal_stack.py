@@ -42,7 +42,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_is_handled_after_another_thread_dropped_the_engine(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
