@@ -121,6 +121,10 @@ class Sample:
     parts: dict[str, PartLabels]
     intrinsics: Intrinsics | None = None
 
+    def shows(self, part: str) -> bool:
+        """Whether the 2D place of a joint of that part is known."""
+        return part in self.parts and bool(self.parts[part].valid_2d.any())
+
 
 # What a damaged .npz file may raise, according to where the damage is.
 _DAMAGE = (

@@ -149,8 +149,7 @@ def _aimed(
 ) -> np.ndarray:
     """The homography scaled and shifted for a random instance: its size is drawn, and its middle
     lies in the canvas' middle half."""
-    parts = [sample.parts[name] for name in settings.aimed_parts if name in sample.parts]
-    parts = [labels for labels in parts if labels.valid_2d.any()]
+    parts = [sample.parts[name] for name in settings.aimed_parts if sample.shows(name)]
     if not parts:
         return homography
     labels = parts[random.integers(len(parts))]

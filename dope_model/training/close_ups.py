@@ -39,7 +39,7 @@ def close_ups(
     for sample in labels:
         if len(samples) == count:
             break
-        if part not in sample.parts or not sample.parts[part].valid_2d.any():
+        if not sample.shows(part):
             continue
         rgb = read_rgb(images / sample.file)
         view = random_view(rgb, sample, (size, size), aim, random)

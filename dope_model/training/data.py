@@ -103,7 +103,7 @@ class Views(Dataset):
                     f"{source.images}, such as {missing[0].name}"
                 )
             if showing:
-                found = [(path, sample) for path, sample in found if _shows(sample, showing)]
+                found = [(path, s) for path, s in found if any(map(s.shows, showing))]
             self.items += found * source.repeat
         if not self.items:
             what = f" that show a {' or a '.join(showing)}" if showing else ""
@@ -122,11 +122,6 @@ class Views(Dataset):
     def sizes(self) -> dict[Path, tuple[int, int]]:
         """Height and width of every picture, px."""
         return {path: (sample.height, sample.width) for path, sample in self.items}
-
-
-def _shows(sample: Sample, parts: Sequence[str]) -> bool:
-    """Whether a joint of one of the parts is labelled."""
-    return any(p in sample.parts and sample.parts[p].valid_2d.any() for p in parts)
 
 
 class PickledOnce(Dataset):
