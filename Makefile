@@ -1,5 +1,5 @@
 # make demo     people found in a picture, a video or a camera, over real ROS 2 topics
-# make test     ruff, then all tests but those that take many minutes (make test-long)
+# make test     ruff, then all tests but those that take minutes (make test-long)
 # Both start from nothing: they make .venv, install into it and build what is not there yet.
 
 SHELL := /bin/bash
@@ -46,7 +46,7 @@ test: $(BUILT) $(STAMPS)/network $(STAMPS)/test lint  ## ruff and the tests
 	source setup/env.sh && python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-long
-test-long: $(BUILT) $(STAMPS)/network $(STAMPS)/test  ## the tests that take many minutes
+test-long: $(BUILT) $(STAMPS)/network $(STAMPS)/test  ## the tests that take minutes
 	source setup/env.sh && python -m pytest -m long $(PYTEST_ARGS)
 
 .PHONY: lint
