@@ -32,7 +32,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument(
-        "--engine", default="torch", choices=list(ENGINES),
+        "--engine", default="eager", choices=list(ENGINES),
         help="the others make a graph for every size of picture, which takes seconds; for many "
         "pictures of one size, auto takes the fastest (%(default)s)",
     )  # fmt: skip

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -124,6 +124,10 @@ class Sample:
     def shows(self, part: str) -> bool:
         """Whether the 2D place of a joint of that part is known."""
         return part in self.parts and bool(self.parts[part].valid_2d.any())
+
+    def having(self, parts: Collection[str]) -> Sample:
+        """The same without the labels of other parts."""
+        return replace(self, parts={p: own for p, own in self.parts.items() if p in parts})
 
 
 # What a damaged .npz file may raise, according to where the damage is.

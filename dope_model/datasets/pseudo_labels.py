@@ -55,7 +55,7 @@ def complete_labels(
         experts: weights files, by part.
     """
     finders = {
-        part: WholeBodyDetector.load(str(path), device, TRAINED, "torch")
+        part: WholeBodyDetector.load(str(path), device, TRAINED, "eager")
         for part, path in experts.items()
     }
     samples = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "openvino", "int8", "tensorrt")
+ENGINES = ("auto", "torch", "eager", "openvino", "int8", "tensorrt")
 CPU_ONLY = ("openvino", "int8")
 _FASTEST = {
     "cuda": ("tensorrt", ("tensorrt", "onnx", "onnxscript"), "TensorRT is faster on a GPU"),
@@ -53,7 +53,8 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
 
     Args:
         name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, or if none can be made the
-            eager network, and on a CPU the eager network; "openvino", for the CPU; "int8", on
+            eager network, and on a CPU the eager network; "eager", for pictures of many sizes: a
+            graph is for one, and takes seconds to make; "openvino", for the CPU; "int8", on
             OpenVINO, for weights that `python -m dope_model export --int8` has quantised; or
             "auto": the first of "tensorrt" and "torch" that there is on a GPU, and of "openvino"
             and "torch" on a CPU.
@@ -156,7 +157,7 @@ def _make(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
     from dope_model.runtime.graph_engine import WithFallback
     from dope_model.runtime.torch_engine import EagerEngine, StaticEngine
 
-    if device.startswith("cuda"):
+    if name == "torch" and device.startswith("cuda"):
         return WithFallback(
             StaticEngine(checkpoint, mode, device), lambda: EagerEngine(checkpoint, mode, device)
         )

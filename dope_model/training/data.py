@@ -73,7 +73,8 @@ class Views(Dataset):
     """Random views of labelled pictures; item (epoch, index) is always the same view.
 
     Args:
-        showing: of pictures with labels for none of these parts no views are made.
+        only: parts; views have the targets of no others, and are made of the pictures that show
+            one of these.
 
     Attributes:
         read: a picture file to (H, W, 3) uint8 RGB.
@@ -88,9 +89,10 @@ class Views(Dataset):
         seed: int,
         partial_is_background: bool = False,
         read: Callable[[Path], np.ndarray] = read_rgb,
-        showing: Sequence[str] = (),
+        only: Sequence[str] = (),
     ) -> None:
-        self.anchors, self.canvas, self.augmentation = anchors, canvas, augmentation
+        self.anchors = {part: a for part, a in anchors.items() if not only or part in only}
+        self.canvas, self.augmentation = canvas, augmentation
         self.seed, self.partial_is_background = seed, partial_is_background
         self.read = read
         self.items: list[tuple[Path, Sample]] = []
@@ -102,11 +104,13 @@ class Views(Dataset):
                     f"{len(missing)} of the {len(found)} pictures of {source.labels} are not in "
                     f"{source.images}, such as {missing[0].name}"
                 )
-            if showing:
-                found = [(path, s) for path, s in found if any(map(s.shows, showing))]
+            if only:
+                found = [(path, s) for path, s in found if any(map(s.shows, only))]
+            # Every labelled part costs time, whether a target comes of it or not.
+            found = [(path, s.having(self.anchors)) for path, s in found]
             self.items += found * source.repeat
         if not self.items:
-            what = f" that show a {' or a '.join(showing)}" if showing else ""
+            what = f" that show a {' or a '.join(only)}" if only else ""
             raise ValueError(f"no pictures to train on{what}")
 
     def __len__(self) -> int:

@@ -238,7 +238,7 @@ class DistillationStudy:
 
     def _judge(self, name: str, weights: Path) -> dict[str, object]:
         """A row: bodies on Leeds Sports Pose, and every part on the held-out pictures."""
-        finder = CachedFinder(self.out / "predictions", str(weights), self.device, TRAINED, "torch")
+        finder = CachedFinder(self.out / "predictions", str(weights), self.device, TRAINED, "eager")
         parts = load_checkpoint(weights).config.parts
         row: dict[str, object] = {"network": name}
         if self.lspet is not None and "body" in parts:

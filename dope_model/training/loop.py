@@ -181,6 +181,8 @@ class Trainer:
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
             )
         self.maps_of = [part for part in self.network.branches if part in s.maps_of]
+        if set(s.maps_of) != set(PARTS) and not s.only_maps:
+            raise ValueError(f"maps_of={','.join(s.maps_of)} goes with only_maps=true")
         if not self.maps_of or set(s.maps_of) - set(PARTS):
             known = ", ".join(self.network.branches)
             raise ValueError(f"maps_of={','.join(s.maps_of)}: take some of {known}")
@@ -206,7 +208,7 @@ class Trainer:
             _made_fast(expert, self.device, s.mixed_precision).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
-            s.partial_is_background, showing=self.maps_of if s.only_maps else (),
+            s.partial_is_background, only=self.maps_of if s.only_maps else (),
         )  # fmt: skip
         self._check_backgrounds()
         begun = (self.folder / STATE_FILE).is_file()

@@ -106,6 +106,15 @@ def test_auto_takes_what_is_there(checkpoint, monkeypatch, caplog):
     assert not caplog.text
 
 
+def test_pictures_of_many_sizes_get_no_graphs(checkpoint):
+    engine = load_engine("eager", checkpoint, checkpoint.mode, "auto")
+    assert isinstance(engine, EagerEngine)  # on a GPU too
+    engine.min_scores = NO_SCORE
+    for height, width in ((HEIGHT, WIDTH), (WIDTH, HEIGHT)):
+        rgb = picture(height, width)
+        assert_same_candidates(eager(checkpoint, rgb), engine(rgb))
+
+
 def test_a_gpu_that_pytorch_does_not_see_is_told(checkpoint, monkeypatch, caplog, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("PyTorch sees the GPU here")
@@ -121,9 +130,7 @@ def test_a_gpu_that_pytorch_does_not_see_is_told(checkpoint, monkeypatch, caplog
 
 
 def test_what_cannot_run_is_named(checkpoint):
-    with pytest.raises(
-        ValueError, match="unknown engine 'tpu'; known: auto, torch, openvino, int8"
-    ):
+    with pytest.raises(ValueError, match="unknown engine 'tpu'; known: auto, torch, eager, open"):
         load_engine("tpu", checkpoint, checkpoint.mode, "cpu")
 
 

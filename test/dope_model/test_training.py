@@ -620,6 +620,7 @@ def test_the_maps_of_hands_learn_alone(rings, tmp_path):
     folder = tmp_path / "run"
     run = Trainer(checkpoint, [source], settings, folder, torch.device("cpu"))
     assert [path.name for path, _ in run.views.items] == [s.file for s in samples[::2]]
+    assert list(run.views[0, 0][1]) == ["hand"]  # other targets would cost time for nothing
     assert all(list(step) == ["hand/maps"] for step in recorded(run, 2))
     after = load_checkpoint(folder / "weights.safetensors").state
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
@@ -632,6 +633,14 @@ def test_maps_of_parts_that_are_not_there_are_refused(rings, tmp_path, parts):
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
     with pytest.raises(ValueError, match=f"maps_of={parts}: take some of face"):
         Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
+
+
+def test_maps_of_some_parts_go_with_maps_alone(rings, tmp_path):
+    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+    with pytest.raises(ValueError, match="maps_of=face goes with only_maps=true"):
+        Trainer(
+            checkpoint, [rings], replace(SETTINGS, maps_of=("face",)), tmp_path, torch.device("cpu")
+        )
 
 
 def test_a_canvas_that_the_network_cannot_take_is_refused(rings, tmp_path):

@@ -80,7 +80,7 @@ class BatchedFinder:
 
 def batched_finder(model: str, mode: str, engine: str, device: str) -> BatchedFinder | None:
     """A finder of several pictures at once, where that is faster: a network on a GPU."""
-    if engine not in ("auto", "torch"):
+    if engine not in ("auto", "torch", "eager"):
         return None
     if pick_device(device).type != "cuda":
         return None

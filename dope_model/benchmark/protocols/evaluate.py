@@ -66,7 +66,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only the first so many pictures")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     # The other engines make a graph for every size of picture, and data sets have many.
-    parser.add_argument("--engine", default="torch", choices=list(ENGINES))
+    parser.add_argument("--engine", default="eager", choices=list(ENGINES))
     parser.add_argument("--batch", type=int, default=8, help="pictures at once, on a GPU")
     parser.add_argument("--worst", type=int, default=10, help="pictures on the sheet of the worst")
 
