@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 import dope_model
+from dope_model.cache import file_digest
 from dope_model.detector import DEFAULT_MODEL, EXPERTS, WholeBodyDetector, experts_preset
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections
@@ -29,15 +30,6 @@ from dope_model.weights import weights_file
 
 _ARRAYS = ("scores", "keypoints_2d", "keypoints_3d", "is_left", "trusted")
 _ABOUT_FILE = "model.json"
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def model_record(
@@ -63,7 +55,7 @@ def model_record(
         if preset != "fast":
             for file in PREPARED_MODELS:
                 if (models_folder() / file).is_file():
-                    record[f"weights {file}"] = file_hash(models_folder() / file)
+                    record[f"weights {file}"] = file_digest(models_folder() / file)
         return record
     from dope_model.runtime import picked
 
@@ -71,7 +63,7 @@ def model_record(
     engine, device = picked(engine, device)
     record = {
         "model": path.name, "mode": mode, "engine": engine, "device": device,
-        "weights": file_hash(path),
+        "weights": file_digest(path),
         "code": _code_hash(
             "checkpoint.py", "network/*.py", "postprocess/*.py", "runtime/*.py", "experts/joints.py"
         ),

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dope_model.benchmark.metrics import LEAST_SIMILARITY, SIMILARITY_SPREAD
-from dope_model.benchmark.predictions import CachedFinder, file_hash
+from dope_model.benchmark.predictions import CachedFinder
 from dope_model.benchmark.rendered import (
     PCK_SHARE,
     SIZE_LIMITS,
@@ -30,6 +30,7 @@ from dope_model.benchmark.report import (
     write_json,
     write_picture,
 )
+from dope_model.cache import file_digest
 from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.drawing import draw_people, draw_people_3d
 from dope_model.pictures import read_rgb
@@ -69,7 +70,7 @@ def write_report(
         {
             "protocol": "rendered",
             "pictures": len(samples),
-            "labels": {"sha256": file_hash(labels), "about": LabelSet.load(labels).about},
+            "labels": {"sha256": file_digest(labels), "about": LabelSet.load(labels).about},
             "models": {
                 name: {**finder.record, "description": finder.description}
                 for name, finder in finders.items()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from dope_model import __version__
-from dope_model.cache import cache_folder
+from dope_model.cache import cache_folder, file_digest
 from dope_model.checkpoint import Checkpoint
 from dope_model.hints import pip_install
 from dope_model.network.config import Mode
@@ -154,15 +154,6 @@ class GraphCache:
         export_onnx(self._checkpoint, self._mode, height, width, path, variant)
         mark_as_whole(path)
         return path
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest_file(path: Path) -> Path:

@@ -24,6 +24,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from dope_model.cache import file_digest
 from dope_model.checkpoint import Checkpoint
 from dope_model.network.config import Mode
 from dope_model.runtime.export import (
@@ -31,7 +32,6 @@ from dope_model.runtime.export import (
     OUTPUT,
     GraphCache,
     Variant,
-    file_digest,
     graphs_folder,
 )
 from dope_model.runtime.graph_engine import (

@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 @pytest.mark.slow
 def test_a_study_from_labels_to_table_and_again(data, capsys):
     settings = ["per_part=70", "held_out=10", "expert_epochs=1", "epochs=1",
-                "training.width=96", "training.height=96", "training.workers=0",
+                "training.width=64", "training.height=64", "training.workers=0",
                 "training.losses.boxes_per_image=12", "training.warm_up_steps=4",
                 "training.losses.expert_boxes=4", "confidence.label=0.5",
                 "close_ups=3", "bound=true"]  # fmt: skip

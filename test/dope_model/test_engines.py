@@ -69,8 +69,9 @@ def test_openvino_gives_the_eager_results(checkpoint):
     assert "OpenVINO" in engine.description
 
 
-def test_a_graph_is_made_once_and_a_damaged_one_anew(checkpoint, tmp_path, monkeypatch):
+def test_a_graph_is_made_once_and_a_damaged_one_anew(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
+    checkpoint = small_checkpoint(backbone="mobilenet_v2")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path / "cache"))
     rgb = picture(HEIGHT, WIDTH)
     expected = load_engine("openvino", checkpoint, checkpoint.mode, "cpu")(rgb)

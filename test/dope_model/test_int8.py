@@ -71,7 +71,7 @@ def test_pictures_are_scaled_and_cut_to_size():
 @pytest.fixture(scope="module")
 def weights_and_pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8")
-    checkpoint = small_checkpoint(("body",))
+    checkpoint = small_checkpoint(("body",), "mobilenet_v2")
     weights = folder / "net.safetensors"
     save_checkpoint(checkpoint, weights)
     pictures = folder / "pictures"

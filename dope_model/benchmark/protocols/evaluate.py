@@ -22,11 +22,11 @@ from tqdm import tqdm
 from dope_model.benchmark import report
 from dope_model.benchmark.predictions import (
     CachedFinder,
-    file_hash,
     load_detections,
     save_detections,
 )
 from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Protocol
+from dope_model.cache import file_digest
 from dope_model.datasets.videos import VideoFrames
 from dope_model.detector import DEFAULT_MODEL, experts_preset
 from dope_model.drawing import draw_people
@@ -227,7 +227,7 @@ _video = VideoFrames()
 
 @cache
 def _video_hash(path: Path) -> str:
-    return file_hash(path)
+    return file_digest(path)
 
 
 def worst_sheet(

@@ -15,13 +15,13 @@ import argparse
 from pathlib import Path
 
 from dope_model.benchmark import report
-from dope_model.benchmark.predictions import file_hash
 from dope_model.benchmark.protocols.evaluate import add_run_arguments, judge_models
 from dope_model.benchmark.protocols.menpo import LIMIT, Menpo
 from dope_model.benchmark.protocols.mpii import Mpii
 from dope_model.benchmark.protocols.mupots import Mupots
 from dope_model.benchmark.protocols.protocol import Protocol
 from dope_model.benchmark.protocols.rhd import Rhd
+from dope_model.cache import file_digest
 from dope_model.network.config import MODE_NAMES
 
 COLUMNS: dict[str, tuple[type[Protocol], str, str, str]] = {
@@ -93,7 +93,7 @@ def run_table_1(options: argparse.Namespace) -> int:
         options.out / "table_1.json",
         {
             "rows": list(table.values()),
-            "weights": {str(path): file_hash(path) for path in parts},
+            "weights": {str(path): file_digest(path) for path in parts},
             "versions": report.versions(),
         },
     )
