@@ -66,7 +66,9 @@ class Checkpoint:
 
     def looks(self, mode: Mode) -> list[Mode]:
         """The modes of all looks at an image where `mode` is that of the first."""
-        return [mode] if self.second_look is None else [mode, self.second_look.mode_after(mode)]
+        if self.second_look is None:
+            return [mode]
+        return self.second_look.modes(mode, self.config.parts)
 
     def build(self, mode: Mode | None = None) -> DopeNetwork:
         """The network with these weights, on the CPU in float32, in evaluation mode.

@@ -85,16 +85,13 @@ class WholeBodyDetector:
                 f"the network needs PyTorch, torchvision and safetensors ({error}): "
                 + pip_install("torch", "torchvision", "safetensors")
             ) from error
-        from dope_model.postprocess.integration import integrate
+        from dope_model.postprocess.fusion import detect_parts
 
         checkpoint = load_checkpoint(model)
         run = load_looks(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
 
         def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
-            return {
-                part: integrate(candidates, checkpoint.integration[part])
-                for part, candidates in run(rgb).items()
-            }
+            return detect_parts(run(rgb), checkpoint.integration)
 
         return cls(find_parts, f"{model} ({run.description})", run)
 

@@ -29,10 +29,9 @@ import numpy as np
 
 from dope_model.benchmark.report import short_names
 from dope_model.network.config import MODE_NAMES, MODES, PAPER_NETWORK, Mode, mode_named
-from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.postprocess.candidates import Candidates
-from dope_model.postprocess.integration import integrate
+from dope_model.postprocess.fusion import detect_parts
 from dope_model.postprocess.settings import IntegrationSettings
 from dope_model.rendering.sample import CLIP
 
@@ -347,13 +346,12 @@ def crowd_candidates(
 
 def postprocess(candidates: dict[str, Candidates], th_joint: float = 0.0) -> list:
     """From candidates to people, as `WholeBodyDetector` does."""
-    parts: dict[str, PartDetections] = {}
-    for part, found in candidates.items():
+    settings = {}
+    for part in candidates:
         classes = PAPER_NETWORK.parts[part].anchor_poses
         classes = classes // 2 if part == "hand" else classes
-        settings = IntegrationSettings(K=classes, th_joint=th_joint)
-        parts[part] = integrate(found, settings)
-    return assemble(parts)
+        settings[part] = IntegrationSettings(K=classes, th_joint=th_joint)
+    return assemble(detect_parts(candidates, settings))
 
 
 def measure_postprocessing(seconds: float) -> dict[str, dict[int, float]]:

@@ -128,9 +128,9 @@ def _with_change(settings, full_name: str, path: list[str], text: str):
         if text.lower() not in ("true", "false"):
             raise ValueError(f"{full_name} is true or false, not {text!r}")
         new = text.lower() == "true"
-    elif isinstance(old, (int, float)):
+    elif old is None or isinstance(old, (int, float)):
         try:
-            new = type(old)(text)
+            new = (float if old is None else type(old))(text)
         except ValueError as error:
             raise ValueError(f"{full_name} is a number, not {text!r}") from error
     elif isinstance(old, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -30,12 +30,16 @@ class Mode:
         max_size: upper bound of the long side, px.
         proposals: boxes kept after the RPN's non-maximum suppression.
         half: compute in FP16 where the device has it.
+        min_box, max_box: range of the longer side of the boxes that are proposed, px of the
+            network's input; None is no bound.
     """
 
     min_size: int
     max_size: int
     proposals: int
     half: bool
+    min_box: float = 0.0
+    max_box: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,19 @@ class SecondLook:
             max_size=max(1, round(first.max_size * self.scale)),
             proposals=max(1, round(first.proposals * self.proposals)),
         )
+
+    def modes(self, first: Mode, parts: Collection[str]) -> list[Mode]:
+        """The modes of both looks of a network of `parts`, where `first` is that of the first.
+
+        A look proposes no boxes of sizes at which no candidate of its own counts: among few
+        proposals these would take the places of hands.
+        """
+        sizes = [self.largest[part] for part in parts if part in self.largest]
+        if not sizes:
+            return [first, self.mode_after(first)]
+        largest = max(sizes) if len(sizes) == len(parts) else None
+        second = replace(self.mode_after(first), min_box=self.scale * min(sizes))
+        return [replace(first, max_box=largest), second]
 
 
 MODES: dict[str, Mode] = {

@@ -68,7 +68,7 @@ class DopeNetwork(nn.Module):
         self.mode = mode
         backbone = build_backbone(config.backbone, config.batch_norm_eps)
         self.backbone = backbone.features
-        self.rpn = build_proposal_network(config, backbone.channels, mode.proposals)
+        self.rpn = build_proposal_network(config, backbone.channels, mode)
         self.roi_features = backbone.roi_features
         self.roi_vector = backbone.roi_vector
         self.channels = backbone.channels

@@ -8,7 +8,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import nms
 
-from dope_model.network.config import NetworkConfig
+from dope_model.network.config import Mode, NetworkConfig
 
 
 class _Float32RPNHead(RPNHead):
@@ -31,7 +31,24 @@ class ProposalNetwork(RegionProposalNetwork):
 
     Newer torchvision ranks by sigmoid(logit), in which large logits tie; version 0.6, on which
     the paper's network was built, ranked by the logits themselves.
+
+    Attributes:
+        min_box, max_box: see `Mode`.
     """
+
+    min_box: float = 0.0
+    max_box: float | None = None
+
+    def usable(self, boxes: Tensor) -> Tensor:
+        """Which of the boxes (..., 4) may be proposed, by their sizes."""
+        size = boxes[..., 2:] - boxes[..., :2]
+        usable = (size >= self.min_size).all(dim=-1)
+        longer = size.amax(dim=-1)
+        if self.min_box:
+            usable = usable & (longer >= self.min_box)
+        if self.max_box is not None:
+            usable = usable & (longer <= self.max_box)
+        return usable
 
     def filter_proposals(
         self,
@@ -48,13 +65,13 @@ class ProposalNetwork(RegionProposalNetwork):
         sides = [(width, height, width, height) for height, width in image_shapes]
         limits = torch.tensor(sides, device=proposals.device, dtype=proposals.dtype)
         all_boxes = all_boxes.clamp(min=0).minimum(limits[:, None])
-        all_large = (all_boxes[..., 2:] - all_boxes[..., :2] >= self.min_size).all(dim=2)
-        if all_large.all():  # nearly always; to take some away waits for a GPU, image by image
+        all_usable = self.usable(all_boxes)
+        if all_usable.all():  # in training nearly always; to take some away waits for a GPU
             pairs = list(zip(all_boxes, all_logits, strict=True))
         else:
             pairs = [
-                (boxes[large], logits[large])
-                for boxes, logits, large in zip(all_boxes, all_logits, all_large, strict=True)
+                (boxes[usable], logits[usable])
+                for boxes, logits, usable in zip(all_boxes, all_logits, all_usable, strict=True)
             ]
         kept_boxes, kept_logits = [], []
         for boxes, logits in pairs:
@@ -65,7 +82,7 @@ class ProposalNetwork(RegionProposalNetwork):
 
 
 def build_proposal_network(
-    config: NetworkConfig, channels: int, proposals: int, training_proposals: int = 2000
+    config: NetworkConfig, channels: int, mode: Mode, training_proposals: int = 2000
 ) -> ProposalNetwork:
     """The RPN of section 3.1 with the sampling of Faster R-CNN for training.
 
@@ -73,7 +90,7 @@ def build_proposal_network(
     """
     anchors = AnchorGenerator((config.anchor_sizes,), (config.anchor_ratios,))
     (per_location,) = anchors.num_anchors_per_location()
-    return ProposalNetwork(
+    network = ProposalNetwork(
         anchors,
         _Float32RPNHead(channels, per_location),
         fg_iou_thresh=0.7,
@@ -81,6 +98,8 @@ def build_proposal_network(
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={"training": training_proposals, "testing": config.pre_nms_proposals},
-        post_nms_top_n={"training": training_proposals, "testing": proposals},
+        post_nms_top_n={"training": training_proposals, "testing": mode.proposals},
         nms_thresh=config.proposal_nms_iou,
     )
+    network.min_box, network.max_box = mode.min_box, mode.max_box
+    return network

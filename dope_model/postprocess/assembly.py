@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dope_model.poses import PartDetections, WholeBody
+from dope_model.poses import PART_SLOTS, PartDetections, WholeBody
 from dope_model.skeleton import BODY
 
 # Boxes reach this share of their longer side (hands) or of each side (faces) further.
@@ -26,31 +26,45 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
         parts: detections by part; missing parts count as not detected.
         snap_wrists: a body's wrist takes the 2D position of the wrist of the hand attached to it.
     """
-    bodies, hands, faces = (parts.get(name) for name in ("body", "hand", "face"))
+    bodies = parts.get("body")
     people: list[dict] = [{"body": pose} for pose in (bodies.poses() if bodies else ())]
     alone: list[dict] = []
-
-    def attach(slot: str, detections: PartDetections, indices: np.ndarray, owner: dict) -> None:
-        poses = detections.poses()
-        for i in indices:
+    for slot, owner in owners(parts).items():
+        detections = parts.get(PART_SLOTS[slot])
+        poses = detections.poses() if detections is not None else []
+        for i in _indices(slot, detections):
             person = people[owner[i]] if i in owner else {}
             person[slot] = poses[i]
             if i not in owner:
                 alone.append(person)
-
-    if hands is not None:
-        for slot, side in (("right_hand", ~hands.is_left), ("left_hand", hands.is_left)):
-            indices = np.nonzero(side)[0]
-            owner = _hand_owners(bodies, hands, indices, _WRISTS[slot])
-            attach(slot, hands, indices, owner)
-    if faces is not None:
-        attach("face", faces, np.arange(len(faces)), _face_owners(bodies, faces))
 
     if snap_wrists:
         for person in people:
             _snap_wrists(person)
     by_score = sorted((WholeBody(**person) for person in people), key=lambda p: -p.score)
     return by_score + sorted((WholeBody(**person) for person in alone), key=lambda p: -p.score)
+
+
+def owners(parts: dict[str, PartDetections]) -> dict[str, dict[int, int]]:
+    """By slot of hands and faces, the body (its index) of each detection (its index) that has one.
+
+    See `assemble` for what belongs together.
+    """
+    bodies, hands, faces = (parts.get(name) for name in ("body", "hand", "face"))
+    found = {
+        slot: {} if hands is None else _hand_owners(bodies, hands, _indices(slot, hands), wrist)
+        for slot, wrist in _WRISTS.items()
+    }
+    return {**found, "face": {} if faces is None else _face_owners(bodies, faces)}
+
+
+def _indices(slot: str, detections: PartDetections | None) -> np.ndarray:
+    """Which detections may take a slot: of hands those of its side."""
+    if detections is None:
+        return np.zeros(0, int)
+    if slot not in _WRISTS:
+        return np.arange(len(detections))
+    return np.nonzero(detections.is_left == (slot == "left_hand"))[0]
 
 
 def _hand_owners(

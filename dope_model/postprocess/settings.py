@@ -39,6 +39,10 @@ class IntegrationSettings:
             it: the place that most of the best ones' scores are near, within this share of the best
             pose's longer side. 0: the mean over all, as LCR-Net++'s. Where poses follow maps of
             joints, some candidates point at a limb and others at another one; the mean is neither.
+        th_alone: least score of a hand or face that belongs to no body that was found (as
+            `assembly.assemble` attaches them), where that is more than `th_persondetect`. 0: they
+            are not asked. Ours, not LCR-Net++'s: most of what is taken for a hand and is none lies
+            at nobody's wrist.
     """
 
     K: int
@@ -50,6 +54,7 @@ class IntegrationSettings:
     th_persondetect: float = 0.002
     th_double: float = 0.0
     th_joint: float = 0.0
+    th_alone: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:

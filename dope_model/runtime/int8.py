@@ -24,7 +24,7 @@ from dope_model.hints import pip_install
 from dope_model.network.config import Mode
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
-from dope_model.postprocess.integration import integrate
+from dope_model.postprocess.fusion import detect_parts
 from dope_model.runtime.export import (
     GraphCache,
     Variant,
@@ -259,18 +259,12 @@ def measure_loss(
         ValueError: neither detects anything.
     """
 
-    def detections(found) -> dict[str, PartDetections]:
-        return {
-            part: integrate(candidates, checkpoint.integration[part])
-            for part, candidates in found.items()
-        }
-
     same = dict.fromkeys(checkpoint.config.parts, 0)
     total = dict.fromkeys(checkpoint.config.parts, 0)
     distances: list[float] = []
     for image in images:
-        expected = detections(exact(image))
-        found = detections(rough(image))
+        expected = detect_parts(exact(image), checkpoint.integration)
+        found = detect_parts(rough(image), checkpoint.integration)
         for part in expected:
             counted = compare(expected[part], found[part], distances)
             same[part] += counted[0]

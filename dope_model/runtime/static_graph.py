@@ -197,9 +197,7 @@ class StaticDope(nn.Module):
         count = min(rpn.pre_nms_top_n(), logits.shape[0])
         _, best = logits.topk(count)
         boxes = decode_boxes(deltas[best], self.anchors[best], self.shape)
-        size = boxes[:, 2:] - boxes[:, :2]
-        valid = (size >= rpn.min_size).all(dim=1)
-        keep, converged = suppress(boxes, valid, rpn.nms_thresh, NMS_ROUNDS)
+        keep, converged = suppress(boxes, rpn.usable(boxes), rpn.nms_thresh, NMS_ROUNDS)
         # The first K kept ones: a key that is larger for kept boxes, and for better ones.
         order = torch.arange(count, 0, -1, dtype=boxes.dtype, device=boxes.device)
         key, chosen = (keep * count + order).topk(self.proposals)

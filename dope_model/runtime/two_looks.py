@@ -32,7 +32,7 @@ class TwoLooks:
     """An engine out of two.
 
     Args:
-        first, second: the same network's engines for `mode` and for `look.mode_after(mode)`.
+        first, second: the same network's engines for `look.modes(mode, ...)`.
     """
 
     def __init__(self, first: Engine, second: Engine, mode: Mode, look: SecondLook) -> None:

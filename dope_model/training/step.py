@@ -37,6 +37,8 @@ class LossSettings:
     Attributes:
         boxes_per_image: Fast R-CNN draws 512; on a CPU 64 do.
         positive_share: at most this share of them lies on instances.
+        proposals: boxes are drawn from so many of an image's proposals, its best ones. Few, as many
+            as a detector looks at, are harder to tell from an instance than 2000.
         expert_boxes: at most so many positive boxes of each expert join them.
         regression, distillation: weights of the terms; 1 is equation 2.
         maps: weight of the term for a backbone's maps of joints, if it has any. It only has to
@@ -45,6 +47,7 @@ class LossSettings:
 
     boxes_per_image: int = 256
     positive_share: float = 0.5
+    proposals: int = 2000
     expert_boxes: int = 32
     regression: float = 1.0
     distillation: float = 1.0
@@ -108,8 +111,8 @@ def training_losses(
         network.rpn, batch.images, features, batch.targets, generator
     )
     sampled = sample_boxes(
-        [boxes.detach() for boxes in proposals], batch.targets, settings.boxes_per_image,
-        settings.positive_share, generator,
+        [boxes[: settings.proposals].detach() for boxes in proposals], batch.targets,
+        settings.boxes_per_image, settings.positive_share, generator,
     ).split()  # fmt: skip
     from_experts = {
         part: expert_boxes(expert, part, batch, settings.expert_boxes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -328,6 +329,26 @@ def test_boxes_without_an_area_are_no_proposals():
     )[0]
     assert first.tolist() == [[10, 10, 40, 40]]
     assert second.tolist() == [[120, 20, 130, 50], [0, 10, 40, 40]]
+
+
+def test_proposals_have_the_sizes_that_the_mode_wants():
+    """A box of another size takes nobody's place, and suppresses nobody."""
+    config = small_checkpoint(("face",)).config
+    boxes = torch.tensor(
+        [[[0.0, 0, 90, 30], [10, 10, 70, 30], [10, 12, 69, 30], [0, 50, 20, 70], [50, 50, 95, 95]]]
+    )
+    logits = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0])
+
+    def kept(**bounds: float) -> list[list[float]]:
+        rpn = DopeNetwork(config, replace(SMALL, proposals=2, **bounds)).rpn.eval()
+        return rpn.filter_proposals(boxes, logits, [(100, 100)], [5])[0][0].tolist()
+
+    large, long, _, small, square = boxes[0].tolist()
+    assert kept() == [large, long]
+    assert kept(max_box=60) == [long, small]
+    assert kept(max_box=59.5) == [boxes[0, 2].tolist(), small]
+    assert kept(min_box=25, max_box=60) == [long, square]
+    assert kept(min_box=61) == [large]
 
 
 def test_config_refuses_what_it_does_not_know():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,3 +198,13 @@ def test_fewer_boxes_than_proposals():
     graph = StaticDope(network, 32, 32, candidates=5000)
     static = graph.layout.unpack(graph(torch.from_numpy(rgb)).numpy(), NO_SCORE)
     assert_same_candidates(eager, static)
+
+
+def test_the_graph_proposes_boxes_of_the_same_sizes():
+    mode = replace(SMALL, min_box=30, max_box=70)
+    network = small_checkpoint().build(mode)
+    assert_graph_agrees(network, 96, 128, "op")
+    rgb = torch.from_numpy(picture(96, 128)).permute(2, 0, 1)
+    boxes = network(rgb, NO_SCORE)["face"].boxes * (SMALL.min_size / 96)
+    longer = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)
+    assert len(boxes) and longer.min() + 0.01 >= 30 and longer.max() - 0.01 <= 70

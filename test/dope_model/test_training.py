@@ -29,7 +29,7 @@ from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_
 from dope_model.pictures import read_rgb  # noqa: E402
 from dope_model.postprocess.integration import integrate  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
-from dope_model.training import loop  # noqa: E402
+from dope_model.training import loop, step  # noqa: E402
 from dope_model.training.anchor_poses import AnchorPoses, fit_anchor_poses  # noqa: E402
 from dope_model.training.augmentation import NO_AUGMENTATION  # noqa: E402
 from dope_model.training.averaging import mean_of  # noqa: E402
@@ -397,6 +397,18 @@ def test_experts_need_the_same_anchor_poses(rings, tmp_path):
     other.state["branches.face.anchor_poses"] += 0.1
     with pytest.raises(ValueError, match="other anchor poses"):
         trainer(rings, tmp_path, experts={"face": other.build()})
+
+
+def test_boxes_are_drawn_from_the_best_proposals(rings, monkeypatch):
+    checkpoint, batch = one_batch(rings)
+    network, seen = checkpoint.build().train(), []
+    draw = step.sample_boxes
+    monkeypatch.setattr(step, "sample_boxes", lambda *a: seen.append(a[0]) or draw(*a))
+    for settings in (LossSettings(), LossSettings(proposals=5)):
+        training_losses(network, batch, settings, None, torch.Generator().manual_seed(0))
+    for all_boxes, best in zip(*seen, strict=True):
+        assert len(all_boxes) > len(best) == 5
+        torch.testing.assert_close(best, all_boxes[:5])
 
 
 def test_losses_are_finite_without_any_instance(rings):

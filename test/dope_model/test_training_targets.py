@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork  # noqa: E402
 from torchvision.ops import box_iou  # noqa: E402
 
 from dope_model.datasets.labels import LabelSet, Sample  # noqa: E402
-from dope_model.network.config import NetworkConfig, PartConfig  # noqa: E402
+from dope_model.network.config import Mode, NetworkConfig, PartConfig  # noqa: E402
 from dope_model.network.proposals import build_proposal_network  # noqa: E402
 from dope_model.skeleton import FACE84  # noqa: E402
 from dope_model.training.anchor_poses import (  # noqa: E402
@@ -358,7 +358,7 @@ def test_boxes_are_drawn_from_positives_and_background():
 def rpn_and_targets():
     config = NetworkConfig({"face": PartConfig(84, 4)}, backbone="mobilenet_v2")
     torch.manual_seed(3)
-    rpn = build_proposal_network(config, 8, 20)
+    rpn = build_proposal_network(config, 8, Mode(128, 200, 20, half=False))
     random = torch.Generator().manual_seed(1)
     features = torch.randn(3, 8, 8, 8, generator=random)
     images = torch.zeros(3, 3, 128, 128)

@@ -75,7 +75,7 @@ def checkpoint():
 
 def test_a_checkpoint_with_a_second_look_is_looked_at_twice(checkpoint, tmp_path):
     rgb = np.random.default_rng(5).integers(0, 255, (128, 160, 3), np.uint8)
-    half = Mode(min_size=64, max_size=100, proposals=12, half=False)
+    half = Mode(min_size=64, max_size=100, proposals=12, half=False, min_box=50)
     both = load_looks("torch", checkpoint, SMALL, "cpu")(rgb)
     first, second = (load_engine("torch", checkpoint, m, "cpu")(rgb) for m in (SMALL, half))
     for part in ("hand", "face"):  # nothing is that large, or may be of any size
@@ -103,6 +103,20 @@ def test_pack_favours_small_anchors(checkpoint, tmp_path):
     sides = (anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt()
     np.testing.assert_allclose(change.detach(), 1.5 * (sides < sides.min() * 1.1), atol=1e-6)
     assert 0 < change.count_nonzero() < len(change)
+
+
+def test_a_look_proposes_what_counts_in_it():
+    """Sizes in px of each look's own input."""
+    look, mode = SecondLook(0.5, {"body": 150, "hand": 96}), Mode(400, 1333, 50, True)
+    first, second = look.modes(mode, ("body", "hand"))
+    assert (first.min_box, first.max_box) == (0, 150)
+    assert (second.min_box, second.max_box) == (48, None)
+    assert (second.min_size, second.proposals) == (200, 50)
+    # Faces of all sizes come from the first look, if none is told.
+    first, second = look.modes(mode, ("body", "hand", "face"))
+    assert first == mode and second.min_box == 48
+    assert look.modes(mode, ("face",)) == [mode, look.mode_after(mode)]
+    assert [m.max_box for m in look.modes(mode, ("hand",))] == [96, None]
 
 
 def test_pack_adds_a_second_look_and_takes_it_away(checkpoint, tmp_path, capsys):

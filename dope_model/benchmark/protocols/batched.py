@@ -16,7 +16,7 @@ from dope_model.checkpoint import Checkpoint, load_checkpoint
 from dope_model.network.config import Mode, mode_named
 from dope_model.network.heads import PartOutput, poses_from_deltas
 from dope_model.postprocess.candidates import Candidates
-from dope_model.postprocess.integration import integrate
+from dope_model.postprocess.fusion import detect_parts
 from dope_model.runtime.static_graph import for_inference
 from dope_model.runtime.torch_engine import pick_device
 
@@ -61,13 +61,13 @@ class BatchedFinder:
         outputs = network.classify(features, boxes)
         scale = boxes[0].new_tensor([width / shape[1], height / shape[0]]).repeat(2)
         counts = [len(b) for b in boxes]
-        found: list[Found] = [{} for _ in pictures]
+        candidates: list[dict[str, Candidates]] = [{} for _ in pictures]
         for part, output in outputs.items():
             rows = zip(output.logits.split(counts), output.deltas.split(counts), strict=True)
             for i, (logits, deltas) in enumerate(rows):
-                candidates = self._candidates(part, PartOutput(logits, deltas), boxes[i] * scale)
-                found[i][part] = integrate(candidates, self.checkpoint.integration[part])
-        return found
+                own = PartOutput(logits, deltas)
+                candidates[i][part] = self._candidates(part, own, boxes[i] * scale)
+        return [detect_parts(own, self.checkpoint.integration) for own in candidates]
 
     def _candidates(self, part: str, output: PartOutput, boxes: torch.Tensor) -> Candidates:
         scores = output.logits.softmax(dim=1)[:, 1:]
