@@ -111,8 +111,8 @@ def stages_of(features: nn.Module) -> list[nn.Module]:
 
     A pyramid's are those that MoveNet has, 18 blocks, top, lateral and smoothing layers and the
     maps of keypoints, 22 in all, and as the 23rd the features that RPN and branches get. With these
-    frozen nothing but the maps of joints changes, with the 24th nothing but those of hands, and with
-    the 25th nothing but RPN and branches.
+    frozen nothing but the maps of joints changes, with the 24th nothing but those of hands, and
+    with the 25th nothing but RPN and branches.
     """
     if isinstance(features, KeypointPyramid):
         maps = features.part_maps
