@@ -30,8 +30,8 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
     people: list[dict] = [{"body": pose} for pose in (bodies.poses() if bodies else ())]
     alone: list[dict] = []
     for slot, owner in owners(parts).items():
-        detections = parts.get(PART_SLOTS[slot])
-        poses = detections.poses() if detections is not None else []
+        detections = parts[PART_SLOTS[slot]]
+        poses = detections.poses()
         for i in _indices(slot, detections):
             person = people[owner[i]] if i in owner else {}
             person[slot] = poses[i]
@@ -46,22 +46,23 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
 
 
 def owners(parts: dict[str, PartDetections]) -> dict[str, dict[int, int]]:
-    """By slot of hands and faces, the body (its index) of each detection (its index) that has one.
+    """By slot of the hands and faces in `parts`, the body (its index) of each detection (its index)
+    that has one.
 
     See `assemble` for what belongs together.
     """
     bodies, hands, faces = (parts.get(name) for name in ("body", "hand", "face"))
-    found = {
-        slot: {} if hands is None else _hand_owners(bodies, hands, _indices(slot, hands), wrist)
-        for slot, wrist in _WRISTS.items()
-    }
-    return {**found, "face": {} if faces is None else _face_owners(bodies, faces)}
+    found = {}
+    if hands is not None:
+        for slot, wrist in _WRISTS.items():
+            found[slot] = _hand_owners(bodies, hands, _indices(slot, hands), wrist)
+    if faces is not None:
+        found["face"] = _face_owners(bodies, faces)
+    return found
 
 
-def _indices(slot: str, detections: PartDetections | None) -> np.ndarray:
+def _indices(slot: str, detections: PartDetections) -> np.ndarray:
     """Which detections may take a slot: of hands those of its side."""
-    if detections is None:
-        return np.zeros(0, int)
     if slot not in _WRISTS:
         return np.arange(len(detections))
     return np.nonzero(detections.is_left == (slot == "left_hand"))[0]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from dope_model.poses import PartDetections
+from dope_model.poses import PART_SLOTS, PartDetections
 from dope_model.postprocess.assembly import owners
 from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.integration import integrate
@@ -23,10 +21,8 @@ def detect_parts(
     `IntegrationSettings.th_alone`.
     """
     found = {part: integrate(own, settings[part]) for part, own in candidates.items()}
-    owned = owners(found)
-    for part, slots in (("hand", ("right_hand", "left_hand")), ("face", ("face",))):
-        if part in found and settings[part].th_alone:
-            has_body = np.isin(np.arange(len(found[part])), [i for s in slots for i in owned[s]])
-            sure = found[part].scores >= settings[part].th_alone
-            found[part] = found[part].select(has_body | sure)
-    return found
+    others = [part for part in found if part != "body"]
+    believed = {part: found[part].scores >= settings[part].th_alone for part in others}
+    for slot, body_of in owners(found).items():
+        believed[PART_SLOTS[slot]][list(body_of)] = True
+    return {**found, **{part: found[part].select(believed[part]) for part in others}}

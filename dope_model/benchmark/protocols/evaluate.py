@@ -20,11 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dope_model.benchmark import report
-from dope_model.benchmark.predictions import (
-    CachedFinder,
-    load_detections,
-    save_detections,
-)
+from dope_model.benchmark.predictions import CachedFinder, load_detections, save_detections
 from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Protocol
 from dope_model.cache import file_digest
 from dope_model.datasets.videos import VideoFrames
