@@ -8,6 +8,7 @@ from dope_model.commands.detect import add_detect
 from dope_model.commands.distillation_study import add_distillation_study
 from dope_model.commands.export import add_export
 from dope_model.commands.finetune import add_finetune
+from dope_model.commands.fit_regressors import add_fit_regressors
 from dope_model.commands.info import add_info
 from dope_model.commands.label import add_label
 from dope_model.commands.pack import add_pack
@@ -23,6 +24,7 @@ ALL = (
     add_convert,
     add_train,
     add_finetune,
+    add_fit_regressors,
     add_complete,
     add_distillation_study,
     add_benchmark,

@@ -107,13 +107,8 @@ def training_losses(
         generator: for drawing boxes, on the CPU.
     """
     features = network.features(batch.images)
-    proposals, losses = proposals_and_losses(
-        network.rpn, batch.images, features, batch.targets, generator
-    )
-    sampled = sample_boxes(
-        [boxes[: settings.proposals].detach() for boxes in proposals], batch.targets,
-        settings.boxes_per_image, settings.positive_share, generator,
-    ).split()  # fmt: skip
+    drawn, losses = draw_boxes(network, batch, features, settings, generator)
+    sampled = drawn.split()
     from_experts = {
         part: expert_boxes(expert, part, batch, settings.expert_boxes)
         for part, expert in (experts or {}).items()
@@ -144,6 +139,22 @@ def training_losses(
             output.deltas[where], torch.cat([f.deltas for f in found]), classes
         )
     return losses
+
+
+def draw_boxes(
+    network: DopeNetwork,
+    batch: Batch,
+    features: Tensor,
+    settings: LossSettings,
+    generator: torch.Generator | None = None,
+) -> tuple[ImageBoxes, dict[str, Tensor]]:
+    """The boxes that the branches learn from, and the RPN's losses, by name."""
+    proposals, losses = proposals_and_losses(
+        network.rpn, batch.images, features, batch.targets, generator
+    )
+    best = [boxes[: settings.proposals].detach() for boxes in proposals]
+    share = settings.positive_share
+    return sample_boxes(best, batch.targets, settings.boxes_per_image, share, generator), losses
 
 
 def map_losses(

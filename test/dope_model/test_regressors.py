@@ -1,0 +1,148 @@
+"""Regressors that are fitted by least squares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from labelled_pictures import write_ring_pictures  # noqa: E402
+
+from dope_model.__main__ import main  # noqa: E402
+from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from dope_model.datasets.labels import LabelSet  # noqa: E402
+from dope_model.network.config import Mode, PartConfig  # noqa: E402
+from dope_model.network.heads import PartBranches  # noqa: E402
+from dope_model.network.joint_maps import FACE_LANDMARKS, MAPS  # noqa: E402
+from dope_model.network.roi_vectors import PEAK, POINT_SCALE, POINT_VALUES  # noqa: E402
+from dope_model.training.anchor_poses import fit_anchor_poses  # noqa: E402
+from dope_model.training.loop import fresh_checkpoint  # noqa: E402
+from dope_model.training.regressors import (  # noqa: E402
+    PositiveRois,
+    fit_regressors,
+    points_of_part,
+    robust_ridge,
+)
+
+CHANNELS = 8 + POINT_VALUES * MAPS
+
+
+def test_ridge_without_outliers_is_that_of_the_normal_equations():
+    """Against NumPy's least squares on rows that hold the penalty, with equal shares."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(200, 4)) * [1, 2, 5, 0.5] + 3
+    y = x @ random.normal(size=(4, 6)) + 0.1 * random.normal(size=(200, 6)) + 2
+    weights, biases = robust_ridge(
+        torch.from_numpy(x), torch.from_numpy(y).view(200, 3, 2), strength=0.3, doubt=1e9
+    )
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+    rows = np.vstack([np.c_[scaled, np.ones(200)], np.c_[np.sqrt(60) * np.eye(4), np.zeros(4)]])
+    (solved, *_) = np.linalg.lstsq(rows, np.vstack([y, np.zeros((4, 6))]), rcond=None)
+    expected = np.c_[scaled, np.ones(200)] @ solved
+    found = torch.from_numpy(x).float() @ weights.flatten(1) + biases.flatten()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_outliers_hardly_count():
+    x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    y = (x @ torch.tensor([[1.0, 2.0], [0.5, -1.0]]) + 0.3)[:, None]
+    wrong = y.clone()
+    wrong[::10] += 5
+    weights, biases = robust_ridge(x, wrong, strength=1e-6, doubt=0.05)
+    found = (x @ weights.flatten(1) + biases.flatten())[:, None]
+    assert (found - y).abs().max() < 0.05
+    ordinary = robust_ridge(x, wrong, strength=1e-6, doubt=1e9)
+    assert (x @ ordinary[0].flatten(1) + ordinary[1].flatten() - y[:, 0]).abs().max() > 0.3
+
+
+def faces(count: int, seed: int) -> PositiveRois:
+    """Faces of one flexible shape; their maps point at it, but for one, which points anywhere."""
+    random = torch.Generator().manual_seed(seed)
+    shape = torch.Generator().manual_seed(9)
+    middle, bends = torch.rand(84, 5, generator=shape), torch.randn(3, 84, 5, generator=shape) / 20
+    kind = torch.randn(count, 3, generator=random)
+    poses = middle + torch.einsum("nk,kjd->njd", kind, bends)
+    vectors = torch.randn(count, CHANNELS, generator=random)
+    columns = torch.tensor(points_of_part("face", CHANNELS, 84)).view(POINT_VALUES, -1)
+    seen = (poses[:, list(FACE_LANDMARKS), :2] - 0.5) * POINT_SCALE
+    vectors[:, columns[PEAK, 1:]], vectors[:, columns[PEAK + 1, 1:]] = seen[:, 1:].unbind(dim=2)
+    return PositiveRois(vectors, torch.arange(count) % 2, poses)
+
+
+@pytest.fixture
+def branches() -> PartBranches:
+    made = PartBranches("face", CHANNELS, PartConfig(84, 2), points=True)
+    made.anchor_poses.copy_(torch.rand(2, 84, 5, generator=torch.Generator().manual_seed(3)))
+    return made
+
+
+def test_landmarks_are_found_by_what_the_maps_of_others_say(branches):
+    """Those whose map points anywhere, those without one, and depth: on other faces, too."""
+    fit_regressors(branches, "face", faces(3000, 0))
+    others = faces(50, 1)
+    with torch.no_grad():
+        output = branches(others.vectors)
+    poses = branches.anchor_poses + output.deltas  # of both classes
+    for each_class in poses.unbind(dim=1):
+        error = (each_class - others.poses).abs()
+        assert error[..., :2].max() < 0.03
+        assert error[..., 2:].mean() < 0.02
+
+
+def test_classes_and_scores_stay(branches):
+    before = branches.cls_score.weight.clone()
+    fit_regressors(branches, "face", faces(1500, 0))
+    assert torch.equal(branches.cls_score.weight, before)
+
+
+def test_few_boxes_are_refused(branches):
+    with pytest.raises(ValueError, match="999 boxes of a whole face are too few"):
+        fit_regressors(branches, "face", faces(999, 0))
+
+
+@pytest.fixture(scope="module")
+def rings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rings")
+    return write_ring_pictures(folder, 20, side=96), folder / "pictures"
+
+
+def run(rings, weights, *more: str) -> int:
+    out = weights.with_name("fitted.safetensors")
+    return main(
+        ["fit-regressors", str(weights), "--data", f"{rings[0]}:{rings[1]}", "--out", str(out),
+         "--device", "cpu", "--views", "120", "--set", "width=96", "--set", "height=96",
+         "--set", "losses.positive_share=1", "--set", "losses.boxes_per_image=60", *more]
+    )  # fmt: skip
+
+
+def weights_on(backbone: str, rings, folder):
+    anchors = {"face": fit_anchor_poses("face", LabelSet.load(rings[0]), 2)}
+    save_checkpoint(
+        fresh_checkpoint(anchors, backbone, Mode(96, 200, 20, False), seed=0),
+        folder / "weights.safetensors",
+    )
+    return folder / "weights.safetensors"
+
+
+def test_the_command_changes_regressors_and_trust_alone(rings, tmp_path, capsys):
+    weights = weights_on("mobilenet_v2_keypoints", rings, tmp_path)
+    assert run(rings, weights) == 0
+    assert "regressors of a face, fitted to" in capsys.readouterr().out
+    before, after = (
+        load_checkpoint(path).state for path in (weights, tmp_path / "fitted.safetensors")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    face = "branches.face."
+    assert changed == {
+        f"{face}{n}" for n in ("pose_pred.weight", "pose_pred.bias", "map_trust.trust.bias")
+    } | (changed & {f"{face}map_trust.trust.weight"})
+
+
+def test_what_cannot_be_fitted_is_named(rings, tmp_path, capsys):
+    weights = weights_on("mobilenet_v2_keypoints", rings, tmp_path)
+    assert run(rings, weights, "--part", "hand") != 0
+    assert "does not detect a hand" in capsys.readouterr().err
+    weights = weights_on("mobilenet_v2", rings, tmp_path)
+    assert run(rings, weights) != 0
+    assert "mobilenet_v2 has no maps of joints" in capsys.readouterr().err
