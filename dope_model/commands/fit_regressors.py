@@ -45,6 +45,8 @@ def run_fit_regressors(options: argparse.Namespace) -> int:
     from dope_model.training.regressors import fit_regressors, positive_rois
 
     settings = with_changes(TrainingSettings(), options.set)
+    if options.views < 1:
+        raise ValueError(f"--views: take 1 or more, not {options.views}")
     checkpoint = load_checkpoint(options.weights)
     part, device = options.part, pick_device(options.device)
     if part not in checkpoint.config.parts:

@@ -146,3 +146,5 @@ def test_what_cannot_be_fitted_is_named(rings, tmp_path, capsys):
     weights = weights_on("mobilenet_v2", rings, tmp_path)
     assert run(rings, weights) != 0
     assert "mobilenet_v2 has no maps of joints" in capsys.readouterr().err
+    assert run(rings, weights, "--views", "0") != 0
+    assert "--views: take 1 or more, not 0" in capsys.readouterr().err
