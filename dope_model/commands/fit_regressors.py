@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
@@ -39,7 +38,7 @@ def run_fit_regressors(options: argparse.Namespace) -> int:
     from dope_model.checkpoint import load_checkpoint, save_checkpoint
     from dope_model.commands.train import with_changes
     from dope_model.runtime.torch_engine import pick_device
-    from dope_model.training.anchor_poses import AnchorPoses
+    from dope_model.training.anchor_poses import anchor_poses_of
     from dope_model.training.data import Batches, Source, Views, collate
     from dope_model.training.loop import TrainingSettings
     from dope_model.training.regressors import fit_regressors, positive_rois
@@ -54,22 +53,20 @@ def run_fit_regressors(options: argparse.Namespace) -> int:
     network = checkpoint.build().to(device)
     if not network.has_maps:
         raise ValueError(f"{checkpoint.config.backbone} has no maps of joints to fit regressors to")
-    anchors = {part: AnchorPoses(part, network.branches[part].anchor_poses.cpu().numpy())}
     views = Views(
-        [Source.parse(text) for text in options.data], anchors, (settings.width, settings.height),
-        settings.augmentation, settings.seed, only=(part,),
+        [Source.parse(text) for text in options.data], anchor_poses_of(network),
+        (settings.width, settings.height), settings.augmentation, settings.seed, only=(part,),
     )  # fmt: skip
     count = -(-options.views // settings.batch_size)
     keys = Batches(len(views), settings.batch_size, settings.seed, 0, count)
     batches = (
         collate([views[key] for key in of_batch]).to(device)
-        for of_batch in tqdm(keys, unit="batch", mininterval=0.5 if sys.stderr.isatty() else 30)
+        for of_batch in tqdm(keys, unit="batch")
     )
     rois = positive_rois(network, part, batches, settings.losses)
     network.cpu()
     fit_regressors(network.branches[part], part, rois)
-    state = network.state_dict()
-    checkpoint.state = {name: state[name].contiguous() for name in checkpoint.state}
+    checkpoint.state = network.state_dict()
     save_checkpoint(checkpoint, options.out)
     print(f"{options.out}: regressors of a {part}, fitted to {len(rois.vectors)} boxes")
     return 0

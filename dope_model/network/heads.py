@@ -83,6 +83,14 @@ class PartBranches(nn.Module):
         return PartOutput(logits, *self.map_trust(features, deltas, self.anchor_poses))
 
 
+def point_columns(part: str, channels: int, joints: int) -> Tensor:
+    """Columns of a RoI's vector of so many channels that hold what the maps of a part's K joints
+    say: (`POINT_VALUES`, K). The vector ends with `points_of` all maps."""
+    maps = torch.tensor(list(maps_of_joints(part, joints).values()))
+    first = channels - POINT_VALUES * MAPS
+    return first + torch.arange(POINT_VALUES)[:, None] * MAPS + maps
+
+
 class MapTrust(nn.Module):
     """Puts joints where their maps point, as far as the maps can be trusted.
 
@@ -99,9 +107,8 @@ class MapTrust(nn.Module):
         super().__init__()
         maps = maps_of_joints(part, joints)
         self.trust = nn.Linear(channels, len(maps))
-        first = channels - POINT_VALUES * MAPS
-        columns = [[first + (PEAK + axis) * MAPS + m for m in maps.values()] for axis in range(2)]
-        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        peaks = point_columns(part, channels, joints)[PEAK : PEAK + 2]
+        self.register_buffer("columns", peaks, persistent=False)
         self.register_buffer("joints", torch.tensor(list(maps)), persistent=False)
         places = torch.eye(joints)[list(maps)]  # (K, J)
         self.register_buffer("places", places, persistent=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.cluster.vq import ClusterError, kmeans2
@@ -10,6 +11,9 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from dope_model.datasets.labels import LabelSet
 from dope_model.skeleton import skeleton_for
 from dope_model.training.instances import Instances, instances_of
+
+if TYPE_CHECKING:
+    from dope_model.network.dope import DopeNetwork
 
 # Share of valid joints from which a pose takes part in the clustering.
 MIN_VALID_JOINTS = 0.6
@@ -85,6 +89,14 @@ def fit_anchor_poses(part: str, labels: LabelSet, classes: int, seed: int = 0) -
     if part == "hand":
         poses = np.concatenate([poses, mirrored_pose(part, poses)])
     return AnchorPoses(part, poses.astype(np.float32))
+
+
+def anchor_poses_of(network: DopeNetwork) -> dict[str, AnchorPoses]:
+    """The anchor poses that a network has, by part."""
+    return {
+        part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
+        for part, branches in network.branches.items()
+    }
 
 
 def _cluster(points: np.ndarray, classes: int, seed: int) -> np.ndarray:

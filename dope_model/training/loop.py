@@ -35,7 +35,7 @@ from dope_model.network.dope import PAD_TO, DopeNetwork
 from dope_model.network.joint_maps import MAPS
 from dope_model.network.pyramid import unfold_maps
 from dope_model.skeleton import PARTS
-from dope_model.training.anchor_poses import AnchorPoses
+from dope_model.training.anchor_poses import AnchorPoses, anchor_poses_of
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.data import (
     Batch,
@@ -189,10 +189,7 @@ class Trainer:
         # The regressors stand still, and trust learned beside them would lag.
         if s.only_maps and not s.keep_trust:
             start_at_maps(self.network, MAPS)
-        anchors = {
-            part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
-            for part, branches in self.network.branches.items()
-        }
+        anchors = anchor_poses_of(self.network)
         if unknown := set(self.experts) - set(anchors):
             raise ValueError(
                 f"there is an expert for {', '.join(sorted(unknown))}, and the network has no "

@@ -16,9 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dope_model.network.dope import DopeNetwork
-from dope_model.network.heads import REGRESSION_WEIGHT, PartBranches
-from dope_model.network.joint_maps import MAPS, maps_of_joints
-from dope_model.network.roi_vectors import POINT_VALUES
+from dope_model.network.heads import REGRESSION_WEIGHT, PartBranches, point_columns
 from dope_model.training.data import Batch
 from dope_model.training.step import LossSettings, draw_boxes
 from dope_model.training.targets import targets_of_boxes
@@ -97,13 +95,6 @@ def robust_ridge(x: Tensor, y: Tensor, strength: float, doubt: float) -> tuple[T
     return weights.view(-1, *y.shape[1:]).float(), biases.view(y.shape[1:]).float()
 
 
-def points_of_part(part: str, channels: int, joints: int) -> list[int]:
-    """Columns of a RoI's vector that hold what the maps of a part's joints point at."""
-    maps = maps_of_joints(part, joints).values()
-    first = channels - POINT_VALUES * MAPS
-    return [first + value * MAPS + m for value in range(POINT_VALUES) for m in maps]
-
-
 @torch.no_grad()
 def fit_regressors(branches: PartBranches, part: str, rois: PositiveRois) -> None:
     """Put the best linear functions into a part's regressors, and trust them instead of the maps.
@@ -118,7 +109,7 @@ def fit_regressors(branches: PartBranches, part: str, rois: PositiveRois) -> Non
             f"{len(rois.vectors)} boxes of a whole {part} are too few to fit its regressors to; "
             "take more views"
         )
-    points = points_of_part(part, channels, joints)
+    points = point_columns(part, channels, joints).flatten()
     flat, flat_bias = robust_ridge(
         rois.vectors[:, points], rois.poses[..., :2], STRENGTH_2D, DOUBT_2D
     )
