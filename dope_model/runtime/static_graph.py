@@ -28,7 +28,7 @@ from dope_model.network.roi_pooling import pool_by_grid, pool_by_matrices
 from dope_model.postprocess.candidates import Candidates
 
 # To be raised with every change of the graph's maths: graphs kept from before are made anew.
-REVISION = 6
+REVISION = 7
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
 # another. Network boxes have chains of about 8; the output says if it was not enough.
 NMS_ROUNDS = 24
@@ -297,12 +297,15 @@ def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple
     Returns:
         Which boxes stay (N,) as 0 and 1, and 1 if the fixed point was reached, else 0.
     """
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    overlap = (high - low).clamp(min=0)
-    overlap = overlap[..., 0] * overlap[..., 1]
-    iou = overlap / (area[:, None] + area[None] - overlap)
+    x0, y0, x1, y1 = boxes.unbind(dim=1)
+    area = (x1 - x0) * (y1 - y0)
+    # Axis by axis: one (N, N, 2) tensor for both would be cut in two again, which takes longer.
+    width, height = (
+        (torch.minimum(high[:, None], high) - torch.maximum(low[:, None], low)).clamp(min=0)
+        for low, high in ((x0, x1), (y0, y1))
+    )
+    overlap = width * height
+    iou = overlap / (area[:, None] + area - overlap)
     better = torch.tril((iou > max_iou).to(boxes.dtype), -1)
     allowed = valid.to(boxes.dtype)[:, None]
     keep = before = allowed

@@ -41,6 +41,28 @@ def test_maps_point_at_their_peak():
     assert values[:3, 1].tolist() == pytest.approx([0, 0, 1 / (1 + np.exp(3.0))], abs=1e-6)
 
 
+def test_points_are_those_of_softmax_and_argmax():
+    """Plainly, map by map, also where a peak's surroundings are cut off by the edge."""
+    side = 28
+    maps = 2 * torch.randn(4, 9, side, side, generator=torch.Generator().manual_seed(1)) - 4
+    maps[0, 0, 0, 27], maps[0, 1, 27, 0] = 9.0, 9.0
+    grid = ((torch.arange(side) + 0.5) / side - 0.5) * POINT_SCALE
+    found = points_of(maps).view(4, 5, 9)
+    for roi, which in np.ndindex(4, 9):
+        logits = SHARPNESS * maps[roi, which]
+        row, column = np.unravel_index(int(logits.argmax()), (side, side))
+        window = slice(max(0, row - 3), row + 4), slice(max(0, column - 3), column + 4)
+        wanted = []
+        for part in ((slice(None), slice(None)), window):
+            weights = logits[part].flatten().softmax(dim=0).view(logits[part].shape)
+            wanted += [
+                (weights.sum(0) * grid[part[1]]).sum(),
+                (weights.sum(1) * grid[part[0]]).sum(),
+            ]
+        wanted.insert(2, maps[roi, which].max().sigmoid())
+        torch.testing.assert_close(found[roi, :, which], torch.stack(wanted), atol=1e-5, rtol=1e-4)
+
+
 def test_fine_maps_come_back_out_of_the_one_tensor():
     maps = torch.randn(2, 5, 24, 16)
     coarse = torch.randn(2, 7, 6, 4)
