@@ -85,7 +85,7 @@ def points_of(maps: Tensor) -> Tensor:
     near = ((x - column[..., None]).abs() <= PEAK_REACH) & (
         (y - row[..., None]).abs() <= PEAK_REACH
     )
-    weights = (SHARPNESS * (maps - best.detach()[..., None])).exp()
+    weights = sharpened(maps - best.detach()[..., None]).exp()
     places = [((cell + 0.5) / side - 0.5) * POINT_SCALE for cell in (x, y)]
     sums = torch.stack([torch.ones_like(x), *places], dim=1)
     mean, peak = (_means(w @ sums) for w in (weights, weights * near))
@@ -99,8 +99,9 @@ def _means(sums: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sharpened(maps: Tensor) -> Tensor:
-    """Logits (R, M, S * S) of where in its RoI each of the fine maps (R, M, S, S) points."""
-    return (SHARPNESS * maps).flatten(2)
+    """Logits (R, M, S * S) of where in its RoI each of the fine maps (R, M, S, S) points,
+    which may be flat already."""
+    return SHARPNESS * maps.flatten(2)
 
 
 def _full(inputs: int, outputs: int) -> nn.Linear:
