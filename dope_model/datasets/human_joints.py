@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dope_model.boxes import box_iou
 from dope_model.datasets.labels import PartLabels, Sample, Visibility
 from dope_model.skeleton import BODY
 
@@ -76,7 +77,7 @@ def _added(body: PartLabels, keypoints_2d: np.ndarray, labelled: np.ndarray) -> 
     seen = [v | ~v.any() for v in body.valid_2d]
     others = [_box(p, v) for p, v in zip(body.keypoints_2d, seen, strict=True)]
     others = np.array(others).reshape(-1, 4)
-    contradicted = _iou(box, others) > CONTRADICTION_IOU
+    contradicted = box_iou(box, others) > CONTRADICTION_IOU
     new = _select(body, ~contradicted)
     if contradicted.any():
         new.ignored = np.concatenate([body.ignored, others[contradicted], box[None]])
@@ -111,10 +112,3 @@ def _select(labels: PartLabels, which: np.ndarray) -> PartLabels:
 
 def _box(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.concatenate([points[valid].min(axis=0), points[valid].max(axis=0)])
-
-
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    overlap = np.prod(np.clip(high - low, 0, None), axis=1)
-    area = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - overlap
-    return overlap / np.maximum(area, 1e-9)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dope_model.boxes import box_iou
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample
 from dope_model.datasets.teacher_labels import labels_from_detections
 from dope_model.detector import WholeBodyDetector
 from dope_model.network.config import TRAINED
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
-from dope_model.postprocess.candidates import box_iou
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dope_model.boxes import box_ious
 from dope_model.experts.bodies import (
     MINIMUM_JOINTS,
     Body,
@@ -43,7 +44,6 @@ from dope_model.experts.similarity import distinct
 from dope_model.experts.ssd import (
     SsdDetections,
     body_detector,
-    box_ious,
     face_detector,
     non_maximum_suppression,
     palm_detector,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dope_model.boxes import box_ious
 from dope_model.experts.bodies import WristView
 from dope_model.experts.joints import hand_from_mediapipe
 from dope_model.experts.landmarks import HandLandmarker, HandPose
 from dope_model.experts.regions import Picture, Region
-from dope_model.experts.ssd import box_ious
 from dope_model.poses import PartDetections, boxes_around
 from dope_model.skeleton import HAND
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dope_model.boxes import box_ious
 from dope_model.experts.bodies import (
     MINIMUM_JOINTS,
     Body,
@@ -24,7 +25,6 @@ from dope_model.experts.models import CENTERNET, POSE_HEAVY, models_folder, prep
 from dope_model.experts.onnx_models import CenterNet, MoveNet, Nanodet
 from dope_model.experts.regions import Picture, Region, angle_of_up
 from dope_model.experts.similarity import COCO_POINTS, agreement, distinct
-from dope_model.experts.ssd import box_ious
 
 _SHOULDERS, _HIPS = [5, 6], [11, 12]
 _TORSO = _SHOULDERS + _HIPS

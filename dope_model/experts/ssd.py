@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dope_model.boxes import box_ious
 from dope_model.experts.models import mediapipe_model
 from dope_model.experts.regions import Picture, Region, cut_by_tile
 from dope_model.experts.tflite import TfliteModel, sigmoid
@@ -47,17 +48,6 @@ def anchor_centres(resolution: int, layers: tuple[tuple[int, int], ...]) -> np.n
         grid = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / cells
         centres.append(np.repeat(grid, per_cell, axis=0))
     return np.concatenate(centres)
-
-
-def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4); 0 for empty boxes."""
-    boxes, others = boxes[:, None], others[None]
-    low = np.maximum(boxes[..., :2], others[..., :2])
-    high = np.minimum(boxes[..., 2:], others[..., 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=-1)
-    areas = [np.clip(b[..., 2:] - b[..., :2], 0, None).prod(axis=-1) for b in (boxes, others)]
-    union = areas[0] + areas[1] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
 def non_maximum_suppression(scores: np.ndarray, boxes: np.ndarray, overlap: float) -> np.ndarray:

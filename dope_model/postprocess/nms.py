@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dope_model.boxes import box_iou
 from dope_model.poses import PartDetections
-from dope_model.postprocess.candidates import Candidates, box_iou
+from dope_model.postprocess.candidates import Candidates
 
 
 def suppress(

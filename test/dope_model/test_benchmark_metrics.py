@@ -67,19 +67,6 @@ def test_reference_lengths_by_hand():
     assert pck.tight_box_side(keypoints, np.array([True, True, False])) == 10
 
 
-@settings(deadline=None, max_examples=40)
-@given(seeds)
-def test_box_ious_are_torchvisions(seed):
-    torch = pytest.importorskip("torch")
-    from torchvision.ops import box_iou
-
-    random = np.random.default_rng(seed)
-    corners = random.random((9, 2, 2)) * 50
-    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    expected = box_iou(torch.from_numpy(boxes[:4]), torch.from_numpy(boxes[4:])).numpy()
-    assert np.allclose(pck.box_ious(boxes[:4], boxes[4:]), expected, atol=1e-6)
-
-
 def test_pairs_are_made_best_first_and_once():
     similarity = np.array([[0.9, 0.8], [0.95, 0.1], [0.0, 0.05]])
     assert pck.best_pairs(similarity, 0.1) == {0: 1, 1: 0}

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dope_model.boxes import box_ious
 from dope_model.experts.ssd import (
     SsdDetections,
     anchor_centres,
-    box_ious,
     non_maximum_suppression,
     weighted_suppression,
 )
@@ -44,13 +44,6 @@ def test_anchors_by_hand():
         [0.25, 0.75], [0.25, 0.75], [0.75, 0.75], [0.75, 0.75],
         [0.5, 0.5],
     ]  # fmt: skip
-
-
-def test_overlaps_by_hand():
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [3, 3, 3, 3]], float)
-    ious = box_ious(boxes, boxes)
-    assert ious[0].tolist() == pytest.approx([1, 1 / 3, 0, 0])
-    assert ious[3].tolist() == [0, 0, 0, 0]
 
 
 @settings(deadline=None)

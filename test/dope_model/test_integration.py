@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dope_model.postprocess.candidates import Candidates, box_iou
+from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.integration import integrate
 from dope_model.postprocess.nms import nms_keep, suppress
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
@@ -346,14 +346,6 @@ def test_mirroring_the_image_mirrors_the_poses(seed, overlap):
     assert np.allclose(a.scores, b.scores, rtol=1e-4)
     assert np.allclose(a.keypoints_2d[:, swap] * [-1, 1] + [width, 0], b.keypoints_2d, atol=1e-2)
     assert np.allclose(a.keypoints_3d[:, swap] * [-1, 1, 1], b.keypoints_3d, atol=1e-4)
-
-
-def test_box_iou_by_hand():
-    a, b = np.array([0.0, 0, 10, 10]), np.array([5.0, 0, 15, 10])
-    assert box_iou(a, b) == pytest.approx(50 / 150)
-    assert box_iou(a, b, pixel_inclusive=True) == pytest.approx(6 * 11 / (2 * 121 - 66))
-    assert box_iou(a, a + 20) == 0
-    assert box_iou(np.zeros(4), np.zeros(4)) == 0
 
 
 def test_nms_keeps_what_torchvision_keeps():

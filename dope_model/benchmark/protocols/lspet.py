@@ -9,7 +9,6 @@ import numpy as np
 
 from dope_model.benchmark.protocols.pck import (
     area_under_curve,
-    box_ious,
     distances,
     pck,
     pck_curve,
@@ -23,6 +22,7 @@ from dope_model.benchmark.protocols.protocol import (
     Protocol,
     bodies_of,
 )
+from dope_model.boxes import box_ious
 from dope_model.datasets.conversions import LSP, LSP_JOINTS
 from dope_model.datasets.lsp import read_lsp
 from dope_model.poses import boxes_around

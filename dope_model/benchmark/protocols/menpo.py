@@ -10,13 +10,13 @@ import numpy as np
 from dope_model.benchmark.protocols.faces import cumulative_auc, normalised_error
 from dope_model.benchmark.protocols.pck import (
     best_pairs,
-    box_ious,
     distances,
     pck,
     pck_curve,
     tight_box_side,
 )
 from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
+from dope_model.boxes import box_ious
 from dope_model.datasets.menpo import read_menpo
 from dope_model.poses import PartDetections, boxes_around
 

@@ -61,16 +61,6 @@ def tight_box_side(keypoints_2d: np.ndarray, counted: np.ndarray) -> float:
     return float(np.ptp(points, axis=0).max()) if len(points) else 0.0
 
 
-def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4) as x0 y0 x1 y1."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    other_area = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    return shared / np.maximum(area[:, None] + other_area[None] - shared, 1e-9)
-
-
 def best_pairs(similarity: np.ndarray, least: float) -> dict[int, int]:
     """One-to-one pairs truth to detection, most similar first, from (detections, truths)."""
     similarity = np.array(similarity, float)

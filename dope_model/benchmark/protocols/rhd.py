@@ -16,13 +16,13 @@ from dope_model.benchmark.protocols.hands import (
 )
 from dope_model.benchmark.protocols.pck import (
     best_pairs,
-    box_ious,
     distances,
     pck,
     pck_curve,
     tight_box_side,
 )
 from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
+from dope_model.boxes import box_ious
 from dope_model.datasets.rhd import RhdHand, prominent_hand, read_rhd
 from dope_model.poses import PartDetections, boxes_around
 
