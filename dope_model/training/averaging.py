@@ -62,11 +62,7 @@ def mixed_with_start(
     if not 0 <= share <= 1:
         raise ValueError(f"a share lies between 0 and 1, not {share}")
     eps = checkpoint.config.batch_norm_eps
-    # The package's norms are frozen, so that ours have to be, too, if they learned.
-    norms = [name.removesuffix("running_var") for name in start if name.endswith("running_var")]
-    counts = {f"{norm}num_batches_tracked" for norm in norms}
-    ours = {name: value for name, value in checkpoint.state.items() if name not in counts}
-    state = _without_statistics(ours, eps)
+    state = _without_statistics(checkpoint.state, eps)
     wrong = [n for n, v in start.items() if n not in state or state[n].shape != v.shape]
     if wrong:
         raise ValueError(f"{len(wrong)} tensors do not fit the network, such as {wrong[0]}")
