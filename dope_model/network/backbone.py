@@ -110,9 +110,10 @@ def stages_of(features: nn.Module) -> list[nn.Module]:
     """The stages of a backbone's `features`, first to last, as `frozen_stages` counts them.
 
     A pyramid's are those that MoveNet has, 18 blocks, top, lateral and smoothing layers and the
-    maps of keypoints, 22 in all, and as the 23rd the features that RPN and branches get. With these
-    frozen nothing but the maps of joints changes, with the 24th nothing but those of hands, and
-    with the 25th nothing but RPN and branches.
+    maps of keypoints, 22 in all, and as the 23rd the features of people that RPN and branches get.
+    With these frozen nothing but the maps of joints changes, with the 24th nothing but those of
+    hands, and with the 25th nothing but RPN and branches; these also get features of what maps
+    hands, and so have to learn after it.
     """
     if isinstance(features, KeypointPyramid):
         maps = features.part_maps
@@ -128,5 +129,7 @@ def _movenet_stages(pyramid: KeypointPyramid) -> list[nn.Module]:
 
 def pretrained_parameters(features: nn.Module) -> list[nn.Parameter]:
     """The parameters of a backbone's `features` that weights to start from are known of."""
-    known = _movenet_stages(features) if isinstance(features, KeypointPyramid) else [features]
+    known = [features]
+    if isinstance(features, KeypointPyramid):
+        known = [*_movenet_stages(features), features.part_maps.hands.blocks]
     return [p for module in known for p in module.parameters()]

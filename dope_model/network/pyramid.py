@@ -10,6 +10,7 @@ pictures to learn it.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -23,7 +24,7 @@ from dope_model.network.joint_maps import HAND_MAPS, KEYPOINTS, MAPS
 FINE_STRIDE = 4
 FOLD = 4  # stride 16 over stride 4
 WIDTH = 1.5
-_PART_WIDTH = 64
+_PEOPLE_WIDTH, _PART_WIDTH = 128, 64
 # Root mean squares of MoveNet's features on pictures of people: what comes after gets values of
 # about one. By stride, of the blocks and of the sums.
 _BLOCK_SIZE = {16: 6.0, 8: 2.3, 4: 5.0}
@@ -54,11 +55,12 @@ class ConvSame(nn.Conv2d):
 class KeypointPyramid(nn.Module):
     """Images (B, 3, H, W) to one tensor (B, channels + 16 maps, H / 16, W / 16).
 
-    The first `channels` are features of stride 16; the others are `maps` maps of stride 4, whose
-    4 x 4 places are folded into channels. The maps are those of `joint_maps`.
+    The first `channels` are features of stride 16, of people and of hands; the others are `maps`
+    maps of stride 4, whose 4 x 4 places are folded into channels. The maps are those of
+    `joint_maps`.
     """
 
-    channels = 128
+    channels = _PEOPLE_WIDTH + _PART_WIDTH
     maps = MAPS
 
     def __init__(self, batch_norm_eps: float) -> None:
@@ -82,9 +84,8 @@ class KeypointPyramid(nn.Module):
             {"16": _separable(64, 32), "8": _separable(32, 24), "4": _separable(24, 24)}
         )
         self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, KEYPOINTS, 1))
-        self.joined = nn.Conv2d(144 + 64, self.channels, 1)
-        nn.init.kaiming_normal_(self.joined.weight)
-        self.part_maps = PartMaps(self.channels, self.maps)
+        self.joined = _joining()
+        self.part_maps = PartMaps(self.blocks, self.maps)
 
     def forward(self, images: Tensor) -> Tensor:
         x, levels = images, {}
@@ -96,12 +97,10 @@ class KeypointPyramid(nn.Module):
         eight = _twice(self.smooth["16"](sixteen)) + self.lateral["8"](levels[6])
         four = _twice(self.smooth["8"](eight)) + self.lateral["4"](levels[3])
         keypoints = self.keypoints(self.smooth["4"](four))
-        coarse = [levels[13] / _BLOCK_SIZE[16], sixteen / _SUM_SIZE[16]]
-        coarse = F.relu(self.joined(torch.cat(coarse, dim=1)))
-        finest = [levels[3] / _BLOCK_SIZE[4], four / _SUM_SIZE[4]]
-        maps = self.part_maps(coarse, levels[6] / _BLOCK_SIZE[8], torch.cat(finest, dim=1))
+        people = _joined(self.joined, levels[13], sixteen)
+        maps, hands = self.part_maps(people, sixteen, levels[6], levels[3], four)
         maps = torch.cat([keypoints + maps[:, :KEYPOINTS], maps[:, KEYPOINTS:]], dim=1)
-        return torch.cat([coarse, F.pixel_unshuffle(maps, FOLD)], dim=1)
+        return torch.cat([people, hands, F.pixel_unshuffle(maps, FOLD)], dim=1)
 
 
 class PartMaps(nn.Module):
@@ -109,26 +108,76 @@ class PartMaps(nn.Module):
 
     Those of the keypoints that MoveNet knows are corrections, nothing at the start. MoveNet's
     features know no fingers, so that most of the work is done here: at stride 16, to see which limb
-    of whom it is, and then at strides 8 and 4, for hands in layers of their own. In common ones
-    they stay behind: bodies and faces are learned sooner and hold what room there is.
+    of whom it is, and then at strides 8 and 4.
     """
 
-    def __init__(self, channels: int, maps: int) -> None:
+    def __init__(self, blocks: nn.Sequential, maps: int) -> None:
         super().__init__()
-        width = _PART_WIDTH
-        self.sixteen = nn.Sequential(
-            _Residual(channels, width), _Residual(channels, width), _normed(channels, width, 1)
-        )
+        self.sixteen = _limbs()
         self.people = _FineMaps(maps - len(HAND_MAPS), blocks=(2, 1))
-        self.hands = _FineMaps(len(HAND_MAPS), blocks=(3, 2))
+        self.hands = HandMaps(blocks)
         nn.init.zeros_(self.people.last.weight[:KEYPOINTS])
         nn.init.zeros_(self.people.last.bias[:KEYPOINTS])
 
-    def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        limbs = _twice(self.sixteen(sixteen))
-        people = self.people(limbs, eight, four)
-        before, after = people[:, : HAND_MAPS.start], people[:, HAND_MAPS.start :]
-        return torch.cat([before, self.hands(limbs, eight, four), after], dim=1)
+    def forward(
+        self, people: Tensor, sixteen: Tensor, eight: Tensor, four: Tensor, sum_of_four: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Maps, and what is known of hands at stride 16.
+
+        Args:
+            people: features of people at stride 16.
+            sixteen, sum_of_four: the pyramid's sums at strides 16 and 4.
+            eight, four: the blocks' results at strides 8 and 4.
+        """
+        finest = torch.cat([four / _BLOCK_SIZE[4], sum_of_four / _SUM_SIZE[4]], dim=1)
+        maps = self.people(self.sixteen(people), eight, finest)
+        of_hands, hands = self.hands(four, sixteen, finest)
+        before, after = maps[:, : HAND_MAPS.start], maps[:, HAND_MAPS.start :]
+        return torch.cat([before, of_hands, after], dim=1), hands
+
+
+class HandMaps(nn.Module):
+    """Maps of hands' joints, in layers of their own from MobileNetV2's fifth block on.
+
+    In common ones they stay behind: bodies and faces are learned sooner and hold what room there
+    is. What MoveNet's blocks know of people is where these begin, and too little for fingers.
+    """
+
+    first, halved, last = 4, 6, 13
+    """Of the blocks that are hands' own: the first, the last of stride 8, and the last."""
+
+    def __init__(self, blocks: nn.Sequential) -> None:
+        super().__init__()
+        self.blocks = deepcopy(blocks[self.first : self.last + 1])
+        self.joined = _joining()
+        self.sixteen = _limbs()
+        self.fine = _FineMaps(len(HAND_MAPS), blocks=(3, 2))
+
+    def forward(self, four: Tensor, sixteen: Tensor, finest: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps, and what is known of hands at stride 16, from the last block's result that is
+        common, the pyramid's sum at stride 16, and all that is known at stride 4."""
+        at_eight = self.halved + 1 - self.first
+        eight = self.blocks[:at_eight](four)
+        hands = self.sixteen(_joined(self.joined, self.blocks[at_eight:](eight), sixteen))
+        return self.fine(hands, eight, finest), hands
+
+
+def _joined(joined: nn.Module, blocks: Tensor, sums: Tensor) -> Tensor:
+    """Features of stride 16 from the blocks' result there and the pyramid's sum."""
+    return F.relu(joined(torch.cat([blocks / _BLOCK_SIZE[16], sums / _SUM_SIZE[16]], dim=1)))
+
+
+def _joining() -> nn.Conv2d:
+    joined = nn.Conv2d(144 + 64, _PEOPLE_WIDTH, 1)
+    nn.init.kaiming_normal_(joined.weight)
+    return joined
+
+
+def _limbs() -> nn.Sequential:
+    channels, width = _PEOPLE_WIDTH, _PART_WIDTH
+    return nn.Sequential(
+        _Residual(channels, width), _Residual(channels, width), _normed(channels, width, 1)
+    )
 
 
 class _FineMaps(nn.Module):
@@ -149,9 +198,11 @@ class _FineMaps(nn.Module):
         self.eight, self.four = nn.Sequential(*eight), nn.Sequential(*four)
         self.last = nn.Conv2d(width, maps, 1)
 
-    def forward(self, limbs: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        """Maps from what is known at stride 16, brought to stride 8, and finer features."""
-        x = self.eight(F.relu(self.lateral["8"](eight) + limbs))
+    def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
+        """Maps from what is known at stride 16, the blocks' result at stride 8, and all that is
+        known at stride 4."""
+        eight = self.lateral["8"](eight / _BLOCK_SIZE[8]) + _twice(sixteen)
+        x = self.eight(F.relu(eight))
         return self.last(self.four(F.relu(self.lateral["4"](four) + _twice(x))))
 
 

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.network.joint_maps import KEYPOINTS, maps_of_joints
+from dope_model.network.pyramid import HandMaps
 from dope_model.training.tfjs import read_tfjs
 
 MODEL = "package/models/movenet-multipose.json"
 _PYRAMID = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1/"
 _HEAD = "StatefulPartitionedCall/kpt_heatmap_0/"
+_HAND_BLOCKS = "backbone.part_maps.hands.blocks"
 _EPS = 1e-5  # of our batch norms
 TRUSTED, UNTRUSTED = 0.7, -0.7  # probabilities of 0.67 and 0.33
 
@@ -64,6 +66,13 @@ def movenet_tensors(package: Path) -> dict[str, Tensor]:
         block(f"{ours}.2", f"{ours}.3", f"{theirs}_project")
     found[f"{blocks}.0.0.weight"], shift = _for_normalised_rgb(found[f"{blocks}.0.0.weight"])
     found[f"{blocks}.0.1.bias"] += shift * found[f"{blocks}.0.1.weight"]
+    own = tuple(f"{blocks}.{k}." for k in range(HandMaps.first, HandMaps.last + 1))
+    hands = {
+        name.replace(blocks, _HAND_BLOCKS): value
+        for name, value in found.items()
+        if name.startswith(own)
+    }
+    found.update(hands)
     top = f"{_PYRAMID}model/Conv_1/Conv2D"
     convolution("backbone.top", f"{top}_weights", f"{top}_bn_offset")
     for level, number in (("32", ""), ("16", "_1"), ("8", "_2"), ("4", "_3")):

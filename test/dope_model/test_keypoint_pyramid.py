@@ -197,9 +197,33 @@ def test_movenets_maps_start_as_they_are_and_can_be_corrected():
         added = torch.randn(MAPS)
         of_hand = torch.tensor([m in HAND_MAPS for m in range(MAPS)])
         pyramid.part_maps.people.last.bias += added[~of_hand]
-        pyramid.part_maps.hands.last.bias += added[of_hand]
+        pyramid.part_maps.hands.fine.last.bias += added[of_hand]
         _, after = unfold_maps(pyramid(images), pyramid.channels)
     torch.testing.assert_close(after - before, added.view(1, -1, 1, 1).expand_as(after))
+
+
+def test_proposals_and_branches_see_what_is_known_of_hands():
+    """At stride 16, and what hands' maps are made of; the people's maps are not."""
+    torch.manual_seed(0)
+    network = DopeNetwork(CONFIG).eval()
+    pyramid, images = network.backbone, torch.randn(1, 3, 64, 96)
+    boxes = [torch.tensor([[8.0, 8, 56, 40]])]
+
+    def seen():
+        with torch.no_grad():
+            features = network.features(images)
+            coarse, fine = unfold_maps(features, network.channels)
+            of_hand = fine[:, HAND_MAPS.start : HAND_MAPS.stop]
+            others = torch.cat([fine[:, : HAND_MAPS.start], fine[:, HAND_MAPS.stop :]], dim=1)
+            pooled = network.pool(features, boxes)[0]
+            return [coarse, network.rpn.head([features])[0][0], pooled, of_hand, others]
+
+    before = seen()
+    for parameter in pyramid.part_maps.hands.blocks.parameters():
+        parameter.data *= 1.5
+    same = [torch.equal(old, new) for old, new in zip(before, seen(), strict=True)]
+    assert same == [False, False, False, False, True]
+    assert torch.equal(before[0][:, :128], seen()[0][:, :128])  # those of people
 
 
 def test_a_second_peak_pulls_the_mean_only():
@@ -325,6 +349,11 @@ def test_movenets_weights_find_their_places(tmp_path):
     ours = pyramid.blocks[15](torch.from_numpy(x).float().permute(2, 0, 1)[None])
     assert ours.detach()[0, :, 1, 1].numpy() == pytest.approx(by_hand, abs=2e-2)
 
+    # Hands' own blocks begin as the same ones.
+    four = torch.randn(1, 40, 16, 24, generator=torch.Generator().manual_seed(3))
+    own = pyramid.part_maps.hands.blocks(four)
+    assert own.shape == (1, 144, 4, 6) and torch.equal(own, pyramid.blocks[4:14](four))
+
     last = tensors[f"{movenet._HEAD}conv2d_7/Conv2D/ReadVariableOp"][0, 0]
     kept = pyramid.keypoints[1].weight.detach()[:, :, 0, 0].numpy()
     assert kept == pytest.approx(last.T, abs=1e-3)
@@ -354,7 +383,7 @@ def test_part_of_the_way_back_to_the_start(tmp_path):
     assert torch.allclose(mixed_shift, 0.75 * shift + 0.25 * their_shift, atol=1e-5)
     # Layers that the package does not have, and those after the backbone.
     for name in (
-        "backbone.part_maps.hands.eight.0.first.0.weight",
+        "backbone.part_maps.hands.fine.eight.0.first.0.weight",
         "branches.hand.cls_score.weight",
     ):
         assert torch.equal(mixed[name], ours.state[name])
