@@ -84,7 +84,7 @@ class KeypointPyramid(nn.Module):
             {"16": _separable(64, 32), "8": _separable(32, 24), "4": _separable(24, 24)}
         )
         self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, KEYPOINTS, 1))
-        self.joined = _joining()
+        self.joined = _Joined()
         self.part_maps = PartMaps(self.blocks, self.maps)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class KeypointPyramid(nn.Module):
         eight = _twice(self.smooth["16"](sixteen)) + self.lateral["8"](levels[6])
         four = _twice(self.smooth["8"](eight)) + self.lateral["4"](levels[3])
         keypoints = self.keypoints(self.smooth["4"](four))
-        people = _joined(self.joined, levels[13], sixteen)
+        people = self.joined(levels[13], sixteen)
         maps, hands = self.part_maps(people, sixteen, levels[6], levels[3], four)
         maps = torch.cat([keypoints + maps[:, :KEYPOINTS], maps[:, KEYPOINTS:]], dim=1)
         return torch.cat([people, hands, F.pixel_unshuffle(maps, FOLD)], dim=1)
@@ -149,7 +149,7 @@ class HandMaps(nn.Module):
     def __init__(self, blocks: nn.Sequential) -> None:
         super().__init__()
         self.blocks = deepcopy(blocks[self.first : self.last + 1])
-        self.joined = _joining()
+        self.joined = _Joined()
         self.sixteen = _limbs()
         self.fine = _FineMaps(len(HAND_MAPS), blocks=(3, 2))
 
@@ -158,19 +158,20 @@ class HandMaps(nn.Module):
         common, the pyramid's sum at stride 16, and all that is known at stride 4."""
         at_eight = self.halved + 1 - self.first
         eight = self.blocks[:at_eight](four)
-        hands = self.sixteen(_joined(self.joined, self.blocks[at_eight:](eight), sixteen))
+        hands = self.sixteen(self.joined(self.blocks[at_eight:](eight), sixteen))
         return self.fine(hands, eight, finest), hands
 
 
-def _joined(joined: nn.Module, blocks: Tensor, sums: Tensor) -> Tensor:
+class _Joined(nn.Conv2d):
     """Features of stride 16 from the blocks' result there and the pyramid's sum."""
-    return F.relu(joined(torch.cat([blocks / _BLOCK_SIZE[16], sums / _SUM_SIZE[16]], dim=1)))
 
+    def __init__(self) -> None:
+        super().__init__(144 + 64, _PEOPLE_WIDTH, 1)
+        nn.init.kaiming_normal_(self.weight)
 
-def _joining() -> nn.Conv2d:
-    joined = nn.Conv2d(144 + 64, _PEOPLE_WIDTH, 1)
-    nn.init.kaiming_normal_(joined.weight)
-    return joined
+    def forward(self, blocks: Tensor, sums: Tensor) -> Tensor:
+        both = torch.cat([blocks / _BLOCK_SIZE[16], sums / _SUM_SIZE[16]], dim=1)
+        return F.relu(super().forward(both))
 
 
 def _limbs() -> nn.Sequential:

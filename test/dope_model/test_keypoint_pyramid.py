@@ -221,9 +221,10 @@ def test_proposals_and_branches_see_what_is_known_of_hands():
     before = seen()
     for parameter in pyramid.part_maps.hands.blocks.parameters():
         parameter.data *= 1.5
-    same = [torch.equal(old, new) for old, new in zip(before, seen(), strict=True)]
+    after = seen()
+    same = [torch.equal(old, new) for old, new in zip(before, after, strict=True)]
     assert same == [False, False, False, False, True]
-    assert torch.equal(before[0][:, :128], seen()[0][:, :128])  # those of people
+    assert torch.equal(before[0][:, :128], after[0][:, :128])  # those of people
 
 
 def test_a_second_peak_pulls_the_mean_only():
