@@ -16,7 +16,8 @@ from dope_model.checkpoint import save_checkpoint  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
 from dope_model.poses import PartDetections  # noqa: E402
 from dope_model.runtime import load_engine  # noqa: E402
-from dope_model.runtime.int8 import compare, fit  # noqa: E402
+from dope_model.runtime.export import GraphCache  # noqa: E402
+from dope_model.runtime.int8 import FOR_INT8, compare, fit, float_operations  # noqa: E402
 
 
 def detections(poses_2d, scores=None, depth=0.0):
@@ -96,6 +97,41 @@ def test_an_engine_without_its_graph_says_how_to_make_it(weights_and_pictures):
     engine = load_engine("int8", checkpoint, checkpoint.mode, "cpu")
     with pytest.raises(FileNotFoundError, match="export WEIGHTS --int8 --size 80x60"):
         engine(picture(60, 80))
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2_keypoints"])
+def test_only_what_a_convolution_sees_is_quantised(backbone, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
+    checkpoint = small_checkpoint(("body",), backbone)
+    graph = GraphCache(checkpoint, checkpoint.mode).graph(96, 128, FOR_INT8)
+    model = openvino.Core().read_model(graph)
+    operations, in_float = model.get_ordered_ops(), set(float_operations(model))
+
+    seen: set[str] = set()
+    for operation in reversed(operations):
+        followers = [
+            port.get_node() for out in operation.outputs() for port in out.get_target_inputs()
+        ]
+        if any(
+            follower.get_friendly_name() in seen or "Conv" in follower.get_type_name()
+            for follower in followers
+        ):
+            seen.add(operation.get_friendly_name())
+    last = {o.get_friendly_name() for o in operations if o.get_type_name() == "Convolution"} - seen
+    quantised = {
+        o.get_friendly_name(): o.get_type_name()
+        for o in operations
+        if o.get_friendly_name() not in in_float and o.get_type_name() not in ("Constant", "Result")
+    }
+    assert set(quantised) - {"Parameter"} <= seen | last
+    # Boxes are told from scores, and then pooled and seen by a convolution, too.
+    assert not {"TopK", "Exp", "ROIAlign", "Gather", "Floor"} & set(quantised.values())
+    convolutions = [o for o in operations if o.get_type_name().endswith("Convolution")]
+    kept = [o for o in convolutions if o.get_friendly_name() in in_float]
+    first = convolutions[0].get_friendly_name()
+    assert first in [o.get_friendly_name() for o in kept]
+    assert len(kept) < len(convolutions) / 4
 
 
 @pytest.mark.slow
