@@ -48,6 +48,8 @@ from dope_model.runtime.two_looks import as_one
 log = logging.getLogger(__name__)
 
 FOR_INT8 = Variant(pooling="op")
+QUANTISATION = 2
+"""Counts up where what is quantised changes: graphs of before are not taken."""
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _BETWEEN_CONVOLUTIONS = (
     "Add", "Clamp", "Concat", "Divide", "Interpolate", "Maximum", "Minimum", "Multiply", "Relu",
@@ -116,7 +118,8 @@ class Int8Engine(OpenVinoEngine):
 
 def int8_path(graphs: GraphCache, height: int, width: int) -> Path:
     """Where the INT8 graph for images of that size is kept."""
-    return graphs_folder() / f"{graphs.stem(height, width, FOR_INT8)}-int8.xml"
+    stem = graphs.stem(height, width, FOR_INT8)
+    return graphs_folder() / f"{stem}-{QUANTISATION}-int8.xml"
 
 
 def kept_graphs_hash(checkpoint: Checkpoint, mode: Mode) -> str:
