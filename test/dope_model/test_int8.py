@@ -114,7 +114,7 @@ def test_only_what_a_convolution_sees_is_quantised(backbone, tmp_path, monkeypat
             port.get_node() for out in operation.outputs() for port in out.get_target_inputs()
         ]
         if any(
-            follower.get_friendly_name() in seen or "Conv" in follower.get_type_name()
+            follower.get_friendly_name() in seen or follower.get_type_name().endswith("Convolution")
             for follower in followers
         ):
             seen.add(operation.get_friendly_name())
