@@ -2,9 +2,9 @@
 
     python -m dope_model export WEIGHTS --int8 --calibration PICTURES --max-loss 2
 
-quantises the convolutions of the backbone, of the RPN and of the RoI features with NNCF, from
-pictures like those that the network will see; everything else stays in float32. The graph is kept
-where the engine "int8" finds it.
+quantises the convolutions of the backbone, of the RPN and of the RoI features with NNCF, all but
+the finest, from pictures like those that the network will see; everything else stays in float32.
+The graph is kept where the engine "int8" finds it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 FOR_INT8 = Variant(pooling="op")
 QUANTISATION = 2
 """Counts up where what is quantised changes: graphs of before are not taken."""
+_ENDING = f"-{QUANTISATION}-int8"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _BETWEEN_CONVOLUTIONS = (
     "Add", "Clamp", "Concat", "Divide", "Interpolate", "Maximum", "Minimum", "Multiply", "Relu",
@@ -119,13 +120,13 @@ class Int8Engine(OpenVinoEngine):
 def int8_path(graphs: GraphCache, height: int, width: int) -> Path:
     """Where the INT8 graph for images of that size is kept."""
     stem = graphs.stem(height, width, FOR_INT8)
-    return graphs_folder() / f"{stem}-{QUANTISATION}-int8.xml"
+    return graphs_folder() / f"{stem}{_ENDING}.xml"
 
 
 def kept_graphs_hash(checkpoint: Checkpoint, mode: Mode) -> str:
     """Hash of the INT8 graphs that are kept, of all looks and sizes; calibrations differ."""
     looks = checkpoint.looks(mode)
-    noted = [noted_digests(f"{stem_of_graphs(checkpoint, look)}-*-int8.*") for look in looks]
+    noted = [noted_digests(f"{stem_of_graphs(checkpoint, look)}-*{_ENDING}.*") for look in looks]
     return hashlib.sha256("\n".join(noted).encode()).hexdigest()
 
 
