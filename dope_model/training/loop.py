@@ -208,7 +208,7 @@ class Trainer:
             s.partial_is_background, only=self.maps_of if s.only_maps else (),
         )  # fmt: skip
         self._check_backgrounds()
-        begun = (self.folder / STATE_FILE).is_file()
+        begun = self._saved_state()
         trained_stages = _freeze(self.network, s.frozen_stages)
         if s.norms_learn:
             # A run that was begun brings their statistics.
@@ -216,7 +216,8 @@ class Trainer:
             look = None if begun else self._look
             let_norms_learn(self.network.backbone, trained_stages, look)
         _made_fast(self.network, self.device, s.mixed_precision)
-        self.optimizer = _optimizer(self.network, s)
+        self.sizes = begun.get("sizes") or _sizes(self.network)
+        self.optimizer = _optimizer(self.network, s, self.sizes)
         self.average = (
             # Buffers too: the norms' statistics have to be those of the averaged weights.
             AveragedModel(
@@ -238,7 +239,7 @@ class Trainer:
         self.seconds = 0.0  # that they took
         self._stopping = False
         if begun:
-            self._resume()
+            self._resume(begun)
 
     def _check_backgrounds(self) -> None:
         """Refuse to learn a part of which no picture says where it is not."""
@@ -397,6 +398,7 @@ class Trainer:
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "sizes": self.sizes,
             "scaler": self.scaler.state_dict(),
             "gradients": [p.grad for p in self.network.parameters()],
             "settings": json.dumps(asdict(self.settings)),
@@ -407,8 +409,12 @@ class Trainer:
         torch.save(state, new)
         new.replace(self.folder / STATE_FILE)
 
-    def _resume(self) -> None:
-        state = torch.load(self.folder / STATE_FILE, map_location=self.device, weights_only=True)
+    def _saved_state(self) -> dict[str, Any]:
+        """What `save` wrote, if it did, of a run with these settings."""
+        file = self.folder / STATE_FILE
+        if not file.is_file():
+            return {}
+        state = torch.load(file, map_location=self.device, weights_only=True)
         now, then = self.settings.deciding(), json.loads(state["settings"])
         changed = [k for k in now if now[k] != then.get(k)]
         if changed:
@@ -416,6 +422,9 @@ class Trainer:
                 f"{self.folder} holds a run with other settings ({', '.join(changed)}); use them, "
                 "or another folder"
             )
+        return state
+
+    def _resume(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:  # nothing where no scaler was needed, as on a CPU
@@ -473,33 +482,42 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _optimizer(network: DopeNetwork, settings: TrainingSettings) -> torch.optim.Optimizer:
+def _optimizer(
+    network: DopeNetwork, settings: TrainingSettings, sizes: dict[str, float]
+) -> torch.optim.Optimizer:
+    """The optimiser of what learns in a network.
+
+    Args:
+        sizes: of the pretrained parameters, by name: AdamW's steps are in units of these.
+    """
     on_gpu = next(network.parameters()).is_cuda
-    pretrained = {id(p) for p in pretrained_parameters(network.backbone)}
-    trained = [p for p in network.parameters() if p.requires_grad]
-    fresh = {"params": [p for p in trained if id(p) not in pretrained], "share": 1.0}
-    known = [p for p in trained if id(p) in pretrained]
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    fresh = {"params": [p for name, p in trained if name not in sizes], "share": 1.0}
+    known = [(sizes[name], p) for name, p in trained if name in sizes]
     rate, decay, share = settings.learning_rate, settings.weight_decay, settings.backbone_rate
     if settings.optimizer == "sgd":
-        groups = [fresh, {"params": known, "share": share}]
+        groups = [fresh, {"params": [p for _, p in known], "share": share}]
         return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
     if settings.optimizer == "adamw":
-        groups = [
-            {"params": alike, "share": share * size} for size, alike in _by_size(known).items()
-        ]
+        alike: dict[float, list[nn.Parameter]] = {}
+        for size, parameter in known:
+            alike.setdefault(size, []).append(parameter)
+        groups = [{"params": some, "share": share * size} for size, some in alike.items()]
         # On a GPU one kernel for all that is done to a tensor.
         return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay, fused=on_gpu or None)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
 
 
-def _by_size(parameters: list[nn.Parameter]) -> dict[float, list[nn.Parameter]]:
-    """Parameters by their root mean square, rounded to a quarter of an octave: each group of an
-    optimiser costs time."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for parameter in parameters:
-        size = parameter.detach().square().mean().sqrt().item() or 1.0
-        groups.setdefault(2.0 ** (round(4 * math.log2(size)) / 4), []).append(parameter)
-    return groups
+def _sizes(network: DopeNetwork) -> dict[str, float]:
+    """Root mean squares of the pretrained parameters that learn, by name, rounded to a quarter of
+    an octave: each group of an optimiser costs time."""
+    pretrained = {id(p) for p in pretrained_parameters(network.backbone)}
+    sizes = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and id(parameter) in pretrained:
+            size = parameter.detach().square().mean().sqrt().item() or 1.0
+            sizes[name] = 2.0 ** (round(4 * math.log2(size)) / 4)
+    return sizes
 
 
 def _made_fast(network: DopeNetwork, device: torch.device, half: bool) -> DopeNetwork:

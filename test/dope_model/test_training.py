@@ -450,6 +450,31 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
         assert torch.allclose(tensor, ends[1][name], rtol=1e-3, atol=1e-5), name
 
 
+def test_steps_keep_their_sizes_when_norms_that_learn_resume(rings, tmp_path):
+    """AdamW's steps go by the weights' sizes at the run's start, which a resumed run has lost."""
+    settings = replace(
+        SETTINGS, only_maps=True, norms_learn=True, optimizer="adamw", mixed_precision=False
+    )
+
+    def begin() -> Trainer:
+        checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
+        return Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
+
+    def steps(run: Trainer) -> dict[str, float]:
+        names = {id(p): name for name, p in run.network.named_parameters()}
+        groups = run.optimizer.param_groups
+        return {names[id(p)]: group["share"] for group in groups for p in group["params"]}
+
+    first = begin()
+    sizes = steps(first)
+    assert len(set(sizes.values())) > 5
+    first.run(1)
+    again = begin()
+    assert again.batch == 1 and steps(again) == sizes
+    again.run(1)
+    assert again.batch == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_between_two_batches(rings, tmp_path, number):
     before = signal.getsignal(number)
