@@ -122,6 +122,11 @@ def stages_of(features: nn.Module) -> list[nn.Module]:
     return list(features.children())
 
 
+def float_layers_of(features: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the names of weights in a backbone's `features` that INT8 leaves in float."""
+    return features.float_in_int8 if isinstance(features, KeypointPyramid) else ()
+
+
 def _movenet_stages(pyramid: KeypointPyramid) -> list[nn.Module]:
     further = [pyramid.top, pyramid.lateral, pyramid.smooth, pyramid.keypoints]
     return [*pyramid.blocks, *further]

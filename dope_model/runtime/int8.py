@@ -3,8 +3,8 @@
     python -m dope_model export WEIGHTS --int8 --calibration PICTURES --max-loss 2
 
 quantises the convolutions of the backbone, of the RPN and of the RoI features with NNCF, all but
-the finest, from pictures like those that the network will see; everything else stays in float32.
-The graph is kept where the engine "int8" finds it.
+the finest and those of `float_layers_of`, from pictures like those that the network will see;
+everything else stays in float32. The graph is kept where the engine "int8" finds it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from dope_model.checkpoint import Checkpoint
 from dope_model.hints import pip_install
+from dope_model.network.backbone import float_layers_of
 from dope_model.network.config import Mode
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
@@ -48,9 +49,11 @@ from dope_model.runtime.two_looks import as_one
 log = logging.getLogger(__name__)
 
 FOR_INT8 = Variant(pooling="op")
-QUANTISATION = 2
+QUANTISATION = 3
 """Counts up where what is quantised changes: graphs of before are not taken."""
-_ENDING = f"-{QUANTISATION}-int8"
+_PROCESSOR = Path("/proc/cpuinfo")
+_SUMS_IN_32_BITS = {"amx_int8", "asimddp", "avx512_vnni", "avx_vnni"}
+"""Flags there of processors that add products of INT8 in 32 bits."""
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _BETWEEN_CONVOLUTIONS = (
     "Add", "Clamp", "Concat", "Divide", "Interpolate", "Maximum", "Minimum", "Multiply", "Relu",
@@ -120,13 +123,27 @@ class Int8Engine(OpenVinoEngine):
 def int8_path(graphs: GraphCache, height: int, width: int) -> Path:
     """Where the INT8 graph for images of that size is kept."""
     stem = graphs.stem(height, width, FOR_INT8)
-    return graphs_folder() / f"{stem}{_ENDING}.xml"
+    return graphs_folder() / f"{stem}{_ending()}.xml"
+
+
+def _ending() -> str:
+    """Of the files' names: another processor's graph may overflow on this one."""
+    return f"-{QUANTISATION}-int8" + "-half" * (not _adds_in_32_bits())
+
+
+def _adds_in_32_bits() -> bool:
+    """Whether this processor adds products of INT8 in 32 bits. Others, x86 without VNNI, cut sums
+    of two off at 16, so that weights may take half of the range only."""
+    try:
+        return not _SUMS_IN_32_BITS.isdisjoint(_PROCESSOR.read_text().split())
+    except OSError:
+        return False
 
 
 def kept_graphs_hash(checkpoint: Checkpoint, mode: Mode) -> str:
     """Hash of the INT8 graphs that are kept, of all looks and sizes; calibrations differ."""
     looks = checkpoint.looks(mode)
-    noted = [noted_digests(f"{stem_of_graphs(checkpoint, look)}-*{_ENDING}.*") for look in looks]
+    noted = [noted_digests(f"{stem_of_graphs(checkpoint, look)}-*{_ending()}.*") for look in looks]
     return hashlib.sha256("\n".join(noted).encode()).hexdigest()
 
 
@@ -169,9 +186,13 @@ def quantise(
         return fit(read_rgb(path), height, width)
 
     engines = [OpenVinoEngine(checkpoint, look) for look in checkpoint.looks(mode)]
+    layers = float_layers_of(checkpoint.build(mode).backbone)
+    range_of_weights = nncf.OverflowFix.DISABLE if _adds_in_32_bits() else nncf.OverflowFix.ENABLE
     graphs = []
     for engine in engines:
         model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
+        in_float = float_operations(model, layers)  # by names, of which folding takes some
+        fold_constants(model)
         log.info("calibrating with %d pictures", len(calibration))
         with kept_signal_stack():  # NNCF compiles the model with OpenVINO on its own
             graphs.append(
@@ -181,11 +202,10 @@ def quantise(
                     # Activations of both signs: the residual sums.
                     preset=nncf.QuantizationPreset.MIXED,
                     subset_size=len(calibration),
-                    # Without VNNI's instructions sums of two products are cut off at 16 bits.
                     advanced_parameters=nncf.AdvancedQuantizationParameters(
-                        overflow_fix=nncf.OverflowFix.ENABLE
+                        overflow_fix=range_of_weights
                     ),
-                    ignored_scope=nncf.IgnoredScope(names=float_operations(model), validate=False),
+                    ignored_scope=nncf.IgnoredScope(names=in_float, validate=False),
                 )
             )
     quantised = [
@@ -220,12 +240,16 @@ def _finder(engine: GraphEngine, run: GraphRunner, height: int, width: int) -> P
     return lambda rgb: layout.unpack(run(rgb), engine.min_scores)
 
 
-def float_operations(model) -> list[str]:
+def float_operations(model, layers: Sequence[str] = ()) -> list[str]:
     """Names of an OpenVINO graph's operations to leave in float.
 
     All but convolutions and what lies between them: in eight bits the places of peaks, of boxes and
     of joints would be off by many pixels. Of the convolutions the RPN's last ones, whose outputs
-    are box coordinates and scores, and the finest: all layers see their noise.
+    are box coordinates and scores, the finest: all layers see their noise, and those of `layers`.
+
+    Args:
+        model: as it was exported: its weights have the network's names.
+        layers: beginnings of the names of weights.
     """
     operations = model.get_ordered_ops()
     convolutions = [o for o in operations if o.get_type_name() in _CONVOLUTIONS]
@@ -233,7 +257,9 @@ def float_operations(model) -> list[str]:
     quantised = [
         convolution
         for convolution in convolutions
-        if _places(convolution) < finest and not _leaves_the_map(convolution)
+        if _places(convolution) < finest
+        and not _leaves_the_map(convolution)
+        and not _weights_name(convolution).startswith(tuple(layers))
     ]
     names = {convolution.get_friendly_name() for convolution in quantised}
     ahead = [convolution.input_value(0).get_node() for convolution in quantised]
@@ -249,6 +275,23 @@ def float_operations(model) -> list[str]:
         if operation.get_type_name() not in _NOTHING_TO_QUANTISE
         and operation.get_friendly_name() not in names
     ]
+
+
+def fold_constants(model) -> None:
+    """Compute what is constant in an OpenVINO graph. The biases of convolutions come out of that,
+    and NNCF corrects those for what quantising shifts on average, if it sees them."""
+    from openvino.passes import ConstantFolding, Manager
+
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+
+
+def _weights_name(convolution) -> str:
+    weights = convolution.input_value(1).get_node()
+    while weights.get_type_name() != "Constant":
+        weights = weights.input_value(0).get_node()
+    return weights.get_friendly_name().removeprefix("network.backbone.")
 
 
 def _places(convolution) -> int:

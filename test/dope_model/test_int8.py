@@ -13,11 +13,18 @@ from test_static_graph import picture  # noqa: E402
 from dope_model.__main__ import main  # noqa: E402
 from dope_model.benchmark.predictions import model_record  # noqa: E402
 from dope_model.checkpoint import save_checkpoint  # noqa: E402
+from dope_model.network.backbone import float_layers_of  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
 from dope_model.poses import PartDetections  # noqa: E402
-from dope_model.runtime import load_engine  # noqa: E402
+from dope_model.runtime import int8, load_engine  # noqa: E402
 from dope_model.runtime.export import GraphCache  # noqa: E402
-from dope_model.runtime.int8 import FOR_INT8, compare, fit, float_operations  # noqa: E402
+from dope_model.runtime.int8 import (  # noqa: E402
+    FOR_INT8,
+    compare,
+    fit,
+    float_operations,
+    fold_constants,
+)
 
 
 def detections(poses_2d, scores=None, depth=0.0):
@@ -106,7 +113,8 @@ def test_only_what_a_convolution_sees_is_quantised(backbone, tmp_path, monkeypat
     checkpoint = small_checkpoint(("body",), backbone)
     graph = GraphCache(checkpoint, checkpoint.mode).graph(96, 128, FOR_INT8)
     model = openvino.Core().read_model(graph)
-    operations, in_float = model.get_ordered_ops(), set(float_operations(model))
+    layers = float_layers_of(checkpoint.build().backbone)
+    operations, in_float = model.get_ordered_ops(), set(float_operations(model, layers))
 
     seen: set[str] = set()
     for operation in reversed(operations):
@@ -131,7 +139,65 @@ def test_only_what_a_convolution_sees_is_quantised(backbone, tmp_path, monkeypat
     kept = [o for o in convolutions if o.get_friendly_name() in in_float]
     first = convolutions[0].get_friendly_name()
     assert first in [o.get_friendly_name() for o in kept]
-    assert len(kept) < len(convolutions) / 4
+    assert len(kept) < len(convolutions) / 2
+    names = {weights_name(convolution) for convolution in kept}
+    wanted = {n for n in checkpoint.state if n.removeprefix("backbone.").startswith(layers)}
+    assert not layers or names >= {f"network.{n}" for n in wanted if checkpoint.state[n].ndim == 4}
+
+
+def weights_name(convolution) -> str:
+    weights = convolution.input_value(1).get_node()
+    if weights.get_type_name() == "Reshape":  # by groups
+        weights = weights.input_value(0).get_node()
+    return weights.get_friendly_name()
+
+
+def test_every_layer_that_stays_in_float_is_there():
+    network = small_checkpoint(("body",), "mobilenet_v2_keypoints").build().backbone
+    names = [name for name, _ in network.named_parameters()]
+    for layer in float_layers_of(network):
+        assert any(name.startswith(layer) for name in names), layer
+
+
+def test_biases_are_seen_once_constants_are_folded(weights_and_pictures, tmp_path, monkeypatch):
+    """NNCF knows a bias by a constant that is added to a convolution's output."""
+    openvino = pytest.importorskip("openvino")
+    monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
+    checkpoint = weights_and_pictures[0]
+    graph = GraphCache(checkpoint, checkpoint.mode).graph(96, 128, FOR_INT8)
+    model = openvino.Core().read_model(graph)
+    image = picture(96, 128, 3)
+
+    def biases() -> int:
+        added = [o for o in model.get_ordered_ops() if o.get_type_name() == "Add"]
+        pairs = [[value.get_node().get_type_name() for value in o.input_values()] for o in added]
+        return sum(b == "Constant" and a.endswith("Convolution") for a, b in pairs)
+
+    def run() -> np.ndarray:
+        return openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image)[0]
+
+    before = run()
+    assert biases() == 0
+    fold_constants(model)
+    convolutions = sum(o.get_type_name().endswith("Convolution") for o in model.get_ordered_ops())
+    assert biases() == convolutions
+    np.testing.assert_allclose(run(), before, rtol=1e-4, atol=1e-4)
+
+
+def test_a_graph_of_another_kind_of_processor_is_not_taken(
+    weights_and_pictures, tmp_path, monkeypatch
+):
+    """Where sums of two products are cut off at 16 bits, weights have half of the range."""
+    checkpoint = weights_and_pictures[0]
+    graphs = GraphCache(checkpoint, checkpoint.mode)
+    processor, paths = tmp_path / "cpuinfo", []
+    monkeypatch.setattr(int8, "_PROCESSOR", processor)
+    paths.append(int8.int8_path(graphs, 96, 128))  # not known
+    for flags in ("fpu sse4_2 avx2 fma", "fpu avx2 avx_vnni", "fp asimd asimddp"):
+        processor.write_text(f"processor : 0\nflags : {flags}\n")
+        paths.append(int8.int8_path(graphs, 96, 128))
+    unknown, old, new, arm = paths
+    assert unknown == old != new == arm
 
 
 @pytest.mark.slow
