@@ -244,8 +244,8 @@ def float_operations(model, layers: Sequence[str] = ()) -> list[str]:
     """Names of an OpenVINO graph's operations to leave in float.
 
     All but convolutions and what lies between them: in eight bits the places of peaks, of boxes and
-    of joints would be off by many pixels. Of the convolutions the RPN's last ones, whose outputs
-    are box coordinates and scores, the finest: all layers see their noise, and those of `layers`.
+    of joints would be off by many pixels. Of the convolutions those of `layers`, the RPN's last
+    ones, whose outputs are box coordinates and scores, and the finest: all layers see their noise.
 
     Args:
         model: as it was exported: its weights have the network's names.
@@ -278,8 +278,8 @@ def float_operations(model, layers: Sequence[str] = ()) -> list[str]:
 
 
 def fold_constants(model) -> None:
-    """Compute what is constant in an OpenVINO graph. The biases of convolutions come out of that,
-    and NNCF corrects those for what quantising shifts on average, if it sees them."""
+    """Compute what is constant in an OpenVINO graph, the convolutions' biases above all: NNCF
+    corrects those that it sees for what quantising shifts on average."""
     from openvino.passes import ConstantFolding, Manager
 
     passes = Manager()
