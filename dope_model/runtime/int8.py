@@ -240,7 +240,7 @@ def _finder(engine: GraphEngine, run: GraphRunner, height: int, width: int) -> P
     return lambda rgb: layout.unpack(run(rgb), engine.min_scores)
 
 
-def float_operations(model, layers: Sequence[str] = ()) -> list[str]:
+def float_operations(model, layers: tuple[str, ...]) -> list[str]:
     """Names of an OpenVINO graph's operations to leave in float.
 
     All but convolutions and what lies between them: in eight bits the places of peaks, of boxes and
@@ -259,7 +259,7 @@ def float_operations(model, layers: Sequence[str] = ()) -> list[str]:
         for convolution in convolutions
         if _places(convolution) < finest
         and not _leaves_the_map(convolution)
-        and not _weights_name(convolution).startswith(tuple(layers))
+        and not _weights_name(convolution).startswith(layers)
     ]
     names = {convolution.get_friendly_name() for convolution in quantised}
     ahead = [convolution.input_value(0).get_node() for convolution in quantised]
