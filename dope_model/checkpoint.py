@@ -43,6 +43,9 @@ class Checkpoint:
         integration: by part.
         about: free text by topic: training data, licence, measured quality.
         second_look: for people who are larger than the network is good at; None: there is none.
+        input_ranges: of the convolutions that the engine "int8" puts in eight bits, by the names of
+            their layers, the least and the greatest value that they see; empty: not measured. They
+            belong to the weights: who changes these drops them.
     """
 
     config: NetworkConfig
@@ -51,6 +54,7 @@ class Checkpoint:
     integration: dict[str, IntegrationSettings] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
     second_look: SecondLook | None = None
+    input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, part in self.config.parts.items():
@@ -113,6 +117,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
     }
     if checkpoint.second_look is not None:
         description["second_look"] = asdict(checkpoint.second_look)
+    if checkpoint.input_ranges:
+        description["input_ranges"] = {
+            name: [float(f"{end:.5g}") for end in ends]
+            for name, ends in checkpoint.input_ranges.items()
+        }
     metadata = {FORMAT_KEY: FORMAT_VERSION, "description": json.dumps(description)}
     save_file(state, str(path), metadata)
 
@@ -188,6 +197,10 @@ def _load_safetensors(path: Path) -> Checkpoint:
             second_look=(
                 SecondLook(**description["second_look"]) if "second_look" in description else None
             ),
+            input_ranges={
+                name: (float(low), float(high))
+                for name, (low, high) in description.get("input_ranges", {}).items()
+            },
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description cannot be used: {error!r}") from error

@@ -57,24 +57,19 @@ def model_record(
                 if (models_folder() / file).is_file():
                     record[f"weights {file}"] = file_digest(models_folder() / file)
         return record
+    from dope_model.checkpoint import load_checkpoint
     from dope_model.runtime import picked
 
     path = weights_file(model)
-    engine, device = picked(engine, device)
-    record = {
+    checkpoint = load_checkpoint(path)
+    engine, device = picked(engine, device, checkpoint, mode_named(mode, checkpoint.mode))
+    return {
         "model": path.name, "mode": mode, "engine": engine, "device": device,
         "weights": file_digest(path),
         "code": _code_hash(
             "checkpoint.py", "network/*.py", "postprocess/*.py", "runtime/*.py", "experts/joints.py"
         ),
     }  # fmt: skip
-    if engine == "int8":
-        from dope_model.checkpoint import load_checkpoint
-        from dope_model.runtime.int8 import kept_graphs_hash
-
-        checkpoint = load_checkpoint(path)
-        record["graphs"] = kept_graphs_hash(checkpoint, mode_named(mode, checkpoint.mode))
-    return record
 
 
 @lru_cache

@@ -178,6 +178,11 @@ def make_engine(name: str, checkpoint, mode: Mode, device: str):
         if checkpoint.second_look is None:
             raise ValueError("these weights do not ask for a second look")
         return load_looks("auto", checkpoint, mode, device)
+    if name == "int8" and not checkpoint.input_ranges:  # any serve to measure a time
+        from dope_model.runtime.int8 import measure_ranges
+
+        ranges = measure_ranges(checkpoint, mode, [sample_picture(480, 640)])
+        checkpoint = replace(checkpoint, input_ranges=ranges)
     return load_engine(name, checkpoint, mode, device)
 
 

@@ -2,27 +2,22 @@
 
     python -m dope_model export WEIGHTS --size 640x480 --out DIR
 
-writes it as an ONNX file; of weights that ask for a second look, as two. Two more ways make what an
-engine of this machine needs, and keep it in the cache folder:
+writes it as an ONNX file; of weights that ask for a second look, as two.
 
-    ... --int8 --calibration PICTURES --max-loss 2    for the engine "int8" (CPU)
-    ... --build-only                                  for the engine "tensorrt" (GPU)
+    python -m dope_model export WEIGHTS --size 640x480 --build-only
+
+builds what the engine "tensorrt" needs on this machine's GPU, and keeps it in the cache folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import random
 import re
 from dataclasses import asdict
 from pathlib import Path
 
 from dope_model.network.config import MODE_NAMES, mode_named
-from dope_model.pictures import pictures_in
-
-# Pictures beyond these add time, and hardly accuracy.
-_MOST_PICTURES = 600
 
 
 def add_export(subparsers: argparse._SubParsersAction) -> None:
@@ -41,16 +36,6 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
         "--half", action="store_true",
         help="convolutions and linear layers in FP16; boxes, softmax and the like stay float32",
     )  # fmt: skip
-    int8 = parser.add_argument_group("INT8, for engine int8")
-    int8.add_argument("--int8", action="store_true", help="quantise the convolutions")
-    int8.add_argument(
-        "--calibration", type=Path, metavar="FOLDER",
-        help="pictures like those of the camera; half of them are compared on",
-    )  # fmt: skip
-    int8.add_argument(
-        "--max-loss", type=float, metavar="PERCENT",
-        help="of the joints that may change; if more do, no graph is kept",
-    )  # fmt: skip
     tensorrt = parser.add_argument_group("a TensorRT engine, for engine tensorrt")
     tensorrt.add_argument("--build-only", action="store_true", help="build it on this GPU")
     tensorrt.add_argument("--device", default="auto", help="auto, cuda or cuda:N")
@@ -63,14 +48,10 @@ def run_export(options: argparse.Namespace) -> int:
     if size is None:
         raise ValueError(f"--size is WIDTHxHEIGHT, such as 640x480, not {options.size!r}")
     width, height = map(int, size.groups())
-    if options.int8 and options.build_only:
-        raise ValueError("--int8 is for a CPU and --build-only for a GPU: one at a time")
-    if not (options.int8 or options.build_only or options.out):
+    if not (options.build_only or options.out):
         raise ValueError("--out is missing: the folder for the ONNX file")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("dope_model").setLevel(logging.INFO)
-    if options.int8:
-        return _quantise(options, height, width)
     if options.build_only:
         return _build(options, height, width)
     return _write_onnx(options, height, width)
@@ -99,27 +80,6 @@ def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
             described["second_look"] = asdict(checkpoint.second_look)
         path.with_suffix(".json").write_text(json.dumps(described))
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {layout.size} values come out")
-    return 0
-
-
-def _quantise(options: argparse.Namespace, height: int, width: int) -> int:
-    if options.calibration is None or options.max_loss is None:
-        raise ValueError("--int8 needs --calibration FOLDER and --max-loss PERCENT")
-    if not options.calibration.is_dir():
-        raise ValueError(f"--calibration: there is no folder {options.calibration}")
-    from dope_model.checkpoint import load_checkpoint
-    from dope_model.runtime.int8 import quantise
-
-    pictures = pictures_in(options.calibration)
-    random.Random(0).shuffle(pictures)
-    checkpoint = load_checkpoint(options.weights)
-    mode = mode_named(options.mode, checkpoint.mode)
-    paths, loss = quantise(
-        checkpoint, mode, height, width, pictures[:_MOST_PICTURES], options.max_loss
-    )
-    print(f"INT8 changes {loss}")
-    for path in paths:
-        print(f"{path}: engine int8 runs it")
     return 0
 
 

@@ -33,6 +33,8 @@ def run_info(options: argparse.Namespace) -> int:
             f"  a second look at {look.scale:g} of the size for what is larger than {sizes}, "
             f"{look.mode_after(mode).proposals} proposals"
         )
+    if ranges := checkpoint.input_ranges:
+        print(f"  {len(ranges)} convolutions in eight bits on engine int8")
     for topic, text in checkpoint.about.items():
         print(f"  {topic}: {text}")
     return 0

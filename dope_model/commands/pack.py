@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dope_model.checkpoint import Checkpoint
     from dope_model.network.config import NetworkConfig, SecondLook
+
+# Pictures beyond these add time, and hardly accuracy.
+_MOST_PICTURES = 600
 
 
 def add_pack(subparsers: argparse._SubParsersAction) -> None:
@@ -60,6 +64,15 @@ def add_pack(subparsers: argparse._SubParsersAction) -> None:
         help="add that to the RPN's objectness of its smallest anchors, so that more hands are "
         "among few proposals",
     )  # fmt: skip
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FOLDER",
+        help="of pictures of people: measure what the engine int8 needs in half of them, and what "
+        "it loses on the others",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-loss", type=float, default=10, metavar="PERCENT",
+        help="with --calibration: of the joints that may change; if more do, nothing is written",
+    )  # fmt: skip
     parser.set_defaults(run=run_pack)
 
 
@@ -106,6 +119,8 @@ def run_pack(options: argparse.Namespace) -> int:
         raise ValueError("--largest and --second-proposals belong to --second-look: give that, too")
     if options.favour_small is not None:
         _favour_small(checkpoint, options.favour_small)
+    if options.calibration is not None:
+        checkpoint = _calibrated(checkpoint, options.calibration, options.max_loss)
     save_checkpoint(checkpoint, options.out, half=not options.full)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -117,6 +132,25 @@ def _favour_small(checkpoint: Checkpoint, logit: float) -> None:
     # torchvision's anchors of a place: by ratio, and of each ratio by size.
     bias.view(-1, len(sizes))[:, sizes.index(min(sizes))] += logit
     checkpoint.state[name] = bias
+
+
+def _calibrated(checkpoint: Checkpoint, folder: Path, max_loss: float) -> Checkpoint:
+    from dope_model.network.config import MODES
+    from dope_model.pictures import pictures_in
+    from dope_model.runtime.int8 import calibrate
+
+    if not folder.is_dir():
+        raise ValueError(f"--calibration: there is no folder {folder}")
+    pictures = pictures_in(folder)
+    random.Random(0).shuffle(pictures)
+    calibrated, loss = calibrate(checkpoint, MODES["realtime"], pictures[:_MOST_PICTURES])
+    print(f"INT8 changes {loss}")
+    if not loss.percent <= max_loss:
+        raise ValueError(
+            f"INT8 changes more than --max-loss {max_loss:g} %; allow more, or leave out "
+            "--calibration: the engines of half and full precision do without"
+        )
+    return calibrated
 
 
 def _second_look(options: argparse.Namespace, config: NetworkConfig) -> SecondLook | None:

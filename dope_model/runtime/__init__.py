@@ -13,6 +13,7 @@ import numpy as np
 from dope_model.hints import pip_install
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
+from dope_model.runtime.processor import has_vnni
 
 if TYPE_CHECKING:
     from dope_model.checkpoint import Checkpoint
@@ -55,9 +56,10 @@ def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> E
         name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, or if none can be made the
             eager network, and on a CPU the eager network; "eager", for pictures of many sizes: a
             graph is for one, and takes seconds to make; "openvino", for the CPU; "int8", on
-            OpenVINO, for weights that `python -m dope_model export --int8` has quantised; or
-            "auto": the first of "tensorrt" and "torch" that there is on a GPU, and of "openvino"
-            and "torch" on a CPU.
+            OpenVINO, for weights that say what their convolutions see; or "auto": the first of
+            "tensorrt" and "torch" that there is on a GPU, and of "openvino" and "torch" on a CPU;
+            "int8" for "openvino" where the mode allows half precision, the weights are made for it
+            and the processor is fast at it (VNNI).
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
@@ -75,14 +77,14 @@ def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> En
 
 
 def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:
-    engine, where = picked(name, device)
+    engine, where = picked(name, device, checkpoint, modes[0])
     if name == "auto":
         _say_what_is_faster(device, where)
     make = _make_or_torch if name == "auto" else _make
     return [make(engine, checkpoint, mode, where) for mode in modes]
 
 
-def picked(name: str, device: str) -> tuple[str, str]:
+def picked(name: str, device: str, checkpoint: Checkpoint, mode: Mode) -> tuple[str, str]:
     """Engine and device that `load_engine` takes for these, neither of them "auto".
 
     Raises:
@@ -99,11 +101,13 @@ def picked(name: str, device: str) -> tuple[str, str]:
         where = pick_device("cpu")
     if name == "auto":
         name = _best_engine(where.type)
+        if name == "openvino" and mode.half and checkpoint.input_ranges and has_vnni():
+            name = "int8"
     return name, str(where)
 
 
 def _best_engine(kind: str) -> str:
-    """The fastest engine on that kind of device whose packages are installed."""
+    """The fastest engine on that kind of device whose packages are installed, for all weights."""
     best, needed, _ = _FASTEST[kind]
     return "torch" if _missing(needed) else best
 

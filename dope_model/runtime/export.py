@@ -103,11 +103,6 @@ def weights_digest(checkpoint: Checkpoint, mode: Mode) -> str:
     return digest.hexdigest()
 
 
-def stem_of_graphs(checkpoint: Checkpoint, mode: Mode) -> str:
-    """What the names of all graphs' files of a checkpoint in a mode begin with."""
-    return weights_digest(checkpoint, mode)[:24]
-
-
 def graphs_folder() -> Path:
     """Where graphs and built engines are kept: $DOPE_CACHE_DIR, else ~/.cache/dope_ros/engines."""
     folder = cache_folder("engines", "DOPE_CACHE_DIR")
@@ -136,15 +131,11 @@ class GraphCache:
     def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
         require_exporter()
         self._checkpoint, self._mode = checkpoint, mode
-        self._stem = stem_of_graphs(checkpoint, mode)
-
-    def stem(self, height: int, width: int, variant: Variant) -> str:
-        """Name of that graph's files, without an ending."""
-        return f"{self._stem}-{width}x{height}-{variant.name}"
+        self._stem = weights_digest(checkpoint, mode)[:24]
 
     def graph(self, height: int, width: int, variant: Variant) -> Path:
         """The ONNX file for images of that size, made if it is not there or not whole."""
-        path = graphs_folder() / f"{self.stem(height, width, variant)}.onnx"
+        path = graphs_folder() / f"{self._stem}-{width}x{height}-{variant.name}.onnx"
         if path.is_file():
             if is_whole(path):
                 return path
@@ -158,12 +149,6 @@ class GraphCache:
 
 def _digest_file(path: Path) -> Path:
     return path.with_name(path.name + _DIGEST)
-
-
-def noted_digests(pattern: str) -> str:
-    """What `mark_as_whole` noted of the files in `graphs_folder` with such names, in order."""
-    notes = sorted(graphs_folder().glob(pattern + _DIGEST))
-    return "\n".join(f"{note.name} {note.read_text().strip()}" for note in notes)
 
 
 def mark_as_whole(path: Path) -> None:

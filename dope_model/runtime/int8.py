@@ -1,73 +1,50 @@
-"""INT8 on a CPU: by choice, and only with an accuracy loss that was measured and accepted.
+"""INT8 on a CPU: convolutions in eight bits, from what they see in pictures of people.
 
-    python -m dope_model export WEIGHTS --int8 --calibration PICTURES --max-loss 2
+The weights file says which convolutions, and the least and the greatest value that each sees
+(`Checkpoint.input_ranges`). Whoever packs weights measures that, and what it costs:
 
-quantises the convolutions of the backbone, of the RPN and of the RoI features with NNCF, all but
-the finest and those of `float_layers_of`, from pictures like those that the network will see;
-everything else stays in float32. The graph is kept where the engine "int8" finds it.
+    python -m dope_model pack WEIGHTS --calibration PICTURES --out NEW
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference" (CVPR 2018). The sums between convolutions stay in float32.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from dope_model.checkpoint import Checkpoint
-from dope_model.hints import pip_install
 from dope_model.network.backbone import float_layers_of
 from dope_model.network.config import Mode
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.fusion import detect_parts
-from dope_model.runtime.export import (
-    GraphCache,
-    Variant,
-    graphs_folder,
-    is_whole,
-    mark_as_whole,
-    noted_digests,
-    stem_of_graphs,
-)
-from dope_model.runtime.graph_engine import (
-    CANDIDATES,
-    GraphEngine,
-    GraphRunner,
-    PartCandidatesFinder,
-)
+from dope_model.runtime.export import Variant
+from dope_model.runtime.graph_engine import GraphRunner, PartCandidatesFinder
 from dope_model.runtime.openvino_engine import OpenVinoEngine
-from dope_model.runtime.signal_stack import kept_signal_stack
-from dope_model.runtime.static_graph import PackedLayout
+from dope_model.runtime.processor import adds_int8_in_32_bits
 from dope_model.runtime.two_looks import as_one
 
 log = logging.getLogger(__name__)
 
 FOR_INT8 = Variant(pooling="op")
-QUANTISATION = 3
-"""Counts up where what is quantised changes: graphs of before are not taken."""
-_PROCESSOR = Path("/proc/cpuinfo")
-_SUMS_IN_32_BITS = {"amx_int8", "asimddp", "avx512_vnni", "avx_vnni"}
-"""Flags there of processors that add products of INT8 in 32 bits."""
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
-_BETWEEN_CONVOLUTIONS = (
-    "Add", "Clamp", "Concat", "Divide", "Interpolate", "Maximum", "Minimum", "Multiply", "Relu",
-)  # fmt: skip
-_NOTHING_TO_QUANTISE = ("Constant", "Parameter", "Result")
 LEAST_PICTURES = 10
+_SIZE = 480, 640
+"""Height and width of the pictures that INT8 is measured in."""
 JOINT_TOLERANCE = 0.05
 """Share of an instance's size within which a joint counts as found at the same place."""
 LEAST_SCORE = 0.3
 """Of the detections that the two networks are compared by."""
 
-
-class TooLossyError(ValueError):
-    """INT8 loses more accuracy than was allowed; the text says how much."""
+Ranges = Mapping[str, tuple[float, float]]
+"""See `Checkpoint.input_ranges`."""
 
 
 @dataclass(frozen=True)
@@ -97,201 +74,175 @@ class Loss:
 
 
 class Int8Engine(OpenVinoEngine):
-    """Runs graphs that `quantise` has made.
+    """Runs a checkpoint's network on the CPU, its convolutions in eight bits.
 
-    Raises (when a size of image comes for the first time):
-        FileNotFoundError: there is no graph for it, or not a whole one; the text has the command
-            that makes it.
+    Raises:
+        ImportError: OpenVINO is not installed.
+        ValueError: the weights do not say what their convolutions see.
     """
+
+    def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
+        super().__init__(checkpoint, mode)
+        if not checkpoint.input_ranges:
+            raise ValueError(
+                "engine int8: these weights do not say what their convolutions see; measure it in "
+                "pictures of people: python -m dope_model pack WEIGHTS --calibration PICTURES "
+                "--out NEW"
+            )
 
     @property
     def description(self) -> str:
         return "OpenVINO INT8 on cpu"
 
     def make_runner(self, height: int, width: int) -> GraphRunner:
-        path = int8_path(self.graphs, height, width)
-        if not all(f.is_file() and is_whole(f) for f in (path, path.with_suffix(".bin"))):
-            raise FileNotFoundError(
-                f"engine int8: these weights have no INT8 graph for images of {width} x {height} "
-                f"in {graphs_folder()}; make it: python -m dope_model export WEIGHTS --int8 "
-                f"--size {width}x{height} --calibration PICTURES --max-loss PERCENT, and --mode "
-                "if it is another than realtime"
-            )
-        return self.compile(self.core.read_model(path))
+        model = self.core.read_model(self.graphs.graph(height, width, FOR_INT8))
+        quantise(model, self.checkpoint.input_ranges)
+        return self.compile(model)
 
 
-def int8_path(graphs: GraphCache, height: int, width: int) -> Path:
-    """Where the INT8 graph for images of that size is kept."""
-    stem = graphs.stem(height, width, FOR_INT8)
-    return graphs_folder() / f"{stem}{_ending()}.xml"
-
-
-def _ending() -> str:
-    """Of the files' names: another processor's graph may overflow on this one."""
-    return f"-{QUANTISATION}-int8" + "-half" * (not _adds_in_32_bits())
-
-
-def _adds_in_32_bits() -> bool:
-    """Whether this processor adds products of INT8 in 32 bits. Others, x86 without VNNI, cut sums
-    of two off at 16, so that weights may take half of the range only."""
-    try:
-        return not _SUMS_IN_32_BITS.isdisjoint(_PROCESSOR.read_text().split())
-    except OSError:
-        return False
-
-
-def kept_graphs_hash(checkpoint: Checkpoint, mode: Mode) -> str:
-    """Hash of the INT8 graphs that are kept, of all looks and sizes; calibrations differ."""
-    looks = checkpoint.looks(mode)
-    noted = [noted_digests(f"{stem_of_graphs(checkpoint, look)}-*{_ending()}.*") for look in looks]
-    return hashlib.sha256("\n".join(noted).encode()).hexdigest()
-
-
-def quantise(
-    checkpoint: Checkpoint,
-    mode: Mode,
-    height: int,
-    width: int,
-    pictures: Sequence[Path],
-    max_loss: float,
-) -> tuple[list[Path], Loss]:
-    """Make the INT8 graphs of all looks at images of one size, unless they lose too much.
-
-    Every other picture serves for the calibration, the rest for the comparison. Pictures of
-    another size are scaled and cut.
+def quantise(model, ranges: Ranges) -> None:
+    """Put convolutions of an OpenVINO graph in eight bits: inputs from 0 to 255, weights from -127
+    to 127 (64 on x86 without VNNI), those of each output channel by themselves.
 
     Args:
-        max_loss: bound on `Loss.percent`.
-
-    Returns:
-        The files that the engine "int8" reads, and what was lost.
+        model: as it was exported: its weights have the network's names. It is changed.
+        ranges: see `Checkpoint.input_ranges`.
 
     Raises:
-        ImportError: OpenVINO or NNCF is missing.
-        TooLossyError: the loss is above `max_loss`; no graph is kept.
-        ValueError: too few pictures, or nobody in them to compare.
+        ValueError: the graph has no such convolution.
     """
-    try:
-        import nncf
-    except ImportError as error:
-        raise ImportError(f"INT8 needs NNCF ({error}): {pip_install('nncf')}") from error
-    nncf.set_log_level(logging.WARNING)
-    if len(pictures) < LEAST_PICTURES:
+    from openvino import opset13 as ops
+
+    convolutions = _convolutions(model)
+    if unknown := sorted(set(ranges) - set(convolutions)):
         raise ValueError(
-            f"INT8 needs {LEAST_PICTURES} pictures or more, better 300, not {len(pictures)}"
+            f"what {len(unknown)} convolutions see is known that the network does not have, such "
+            f"as {unknown[0]}: pack its weights with --calibration again"
         )
-    calibration, judged = pictures[::2], pictures[1::2]
+    # Where sums of two products are cut off at 16 bits: 2 * 255 * 64 is under 2 ** 15.
+    steps = 127 if adds_int8_in_32_bits() else 64
+    for name, (low, high) in ranges.items():
+        convolution = convolutions[name]
+        low, high = _with_exact_zero(low, high)
+        ends = [ops.constant(np.float32(end)) for end in (low, high, low, high)]
+        seen = ops.fake_quantize(convolution.input_value(0), *ends, 256)
+        convolution.input(0).replace_source_output(seen.output(0))
 
-    def sample(path: Path) -> np.ndarray:
-        return fit(read_rgb(path), height, width)
-
-    engines = [OpenVinoEngine(checkpoint, look) for look in checkpoint.looks(mode)]
-    layers = float_layers_of(checkpoint.build(mode).backbone)
-    range_of_weights = nncf.OverflowFix.DISABLE if _adds_in_32_bits() else nncf.OverflowFix.ENABLE
-    graphs = []
-    for engine in engines:
-        model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
-        in_float = float_operations(model, layers)  # by names, of which folding takes some
-        fold_constants(model)
-        log.info("calibrating with %d pictures", len(calibration))
-        with kept_signal_stack():  # NNCF compiles the model with OpenVINO on its own
-            graphs.append(
-                nncf.quantize(
-                    model,
-                    nncf.Dataset(calibration, sample),
-                    # Activations of both signs: the residual sums.
-                    preset=nncf.QuantizationPreset.MIXED,
-                    subset_size=len(calibration),
-                    advanced_parameters=nncf.AdvancedQuantizationParameters(
-                        overflow_fix=range_of_weights
-                    ),
-                    ignored_scope=nncf.IgnoredScope(names=in_float, validate=False),
-                )
-            )
-    quantised = [
-        _finder(engine, engine.compile(graph), height, width)
-        for engine, graph in zip(engines, graphs, strict=True)
-    ]
-    log.info("comparing on %d pictures", len(judged))
-    exact, rough = (as_one(finders, checkpoint, mode) for finders in (engines, quantised))
-    loss = measure_loss(checkpoint, exact, rough, [sample(p) for p in judged])
-    if not loss.percent <= max_loss:
-        raise TooLossyError(
-            f"INT8 was not taken: it changes {loss}; the bound is {max_loss} %. Calibrate with "
-            "more pictures like those of the camera, allow more, or keep engine openvino"
-        )
-    report = {"loss": asdict(loss), "max_loss": max_loss, "calibration": len(calibration)}
-    paths = []
-    for engine, graph in zip(engines, graphs, strict=True):
-        path = int8_path(engine.graphs, height, width)
-        engine.openvino.save_model(graph, path, compress_to_fp16=False)
-        for file in (path, path.with_suffix(".bin")):
-            mark_as_whole(file)
-        path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-        paths.append(path)
-    return paths, loss
+        source = convolution.input_value(1)
+        shape = list(source.get_shape())
+        by_channel = shape[:2] if convolution.get_type_name() == "GroupConvolution" else shape[:1]
+        weights = _weights(convolution).get_data().reshape(np.prod(by_channel), -1)
+        largest = np.maximum(np.abs(weights).max(axis=1), 1e-30) * 127 / steps
+        largest = largest.reshape(by_channel + [1] * (len(shape) - len(by_channel)))
+        ends = [ops.constant(np.float32(end)) for end in (-largest, largest) * 2]
+        convolution.input(1).replace_source_output(ops.fake_quantize(source, *ends, 255).output(0))
+    model.validate_nodes_and_infer_types()
 
 
-def _finder(engine: GraphEngine, run: GraphRunner, height: int, width: int) -> PartCandidatesFinder:
-    """`run`, another graph of an engine's network, as an engine."""
-    layout = PackedLayout.for_images(
-        engine.checkpoint.config, engine.mode, height, width, CANDIDATES
-    )
-    return lambda rgb: layout.unpack(run(rgb), engine.min_scores)
+def _with_exact_zero(low: float, high: float) -> tuple[float, float]:
+    """The nearest range of 256 steps around it of which one is 0, as convolutions pad with that."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max(high - low, 1e-6) / 255
+    below = round(-low / step)
+    step = max(step, -low / below if below else 0.0, high / (255 - below) if below < 255 else 0.0)
+    return -below * step, (255 - below) * step
 
 
-def float_operations(model, layers: tuple[str, ...]) -> list[str]:
-    """Names of an OpenVINO graph's operations to leave in float.
+def measure_ranges(
+    checkpoint: Checkpoint, mode: Mode, images: Sequence[np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """What `Checkpoint.input_ranges` takes: the extremes over images of one size, of all looks.
 
-    All but convolutions and what lies between them: in eight bits the places of peaks, of boxes and
-    of joints would be off by many pixels. Of the convolutions those of `layers`, the RPN's last
-    ones, whose outputs are box coordinates and scores, and the finest: all layers see their noise.
+    Left out, so that they stay in float32, are the layers that the backbone names
+    (`float_layers_of`), the RPN's last ones, whose outputs are box coordinates and scores, and the
+    finest: all layers see their noise.
 
     Args:
-        model: as it was exported: its weights have the network's names.
-        layers: beginnings of the names of weights.
+        images: (H, W, 3) uint8 each.
+
+    Raises:
+        ImportError: OpenVINO is missing.
     """
-    operations = model.get_ordered_ops()
-    convolutions = [o for o in operations if o.get_type_name() in _CONVOLUTIONS]
-    finest = max(map(_places, convolutions), default=0)
-    quantised = [
-        convolution
-        for convolution in convolutions
-        if _places(convolution) < finest
-        and not _leaves_the_map(convolution)
-        and not _weights_name(convolution).startswith(layers)
-    ]
-    names = {convolution.get_friendly_name() for convolution in quantised}
-    ahead = [convolution.input_value(0).get_node() for convolution in quantised]
-    while ahead:
-        operation = ahead.pop()
-        name = operation.get_friendly_name()
-        if operation.get_type_name() in _BETWEEN_CONVOLUTIONS and name not in names:
-            names.add(name)
-            ahead += [value.get_node() for value in operation.input_values()]
+    height, width = images[0].shape[:2]
+    in_float = tuple(
+        f"backbone.{layer}" for layer in float_layers_of(checkpoint.build(mode).backbone)
+    )
+    ends = []
+    for engine in (OpenVinoEngine(checkpoint, look) for look in checkpoint.looks(mode)):
+        model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
+        convolutions = _convolutions(model)
+        finest = max(map(_places, convolutions.values()))
+        chosen = {
+            name: convolution
+            for name, convolution in convolutions.items()
+            if _places(convolution) < finest
+            and not _leaves_the_map(convolution)
+            and not name.startswith(in_float)
+        }
+        observed = engine.openvino.Model(_extremes(chosen.values()), model.get_parameters())
+        compiled = engine.compile_model(observed)
+        ends += [np.stack(list(compiled(image).values())) for image in images]
+    low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+    return dict(zip(chosen, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+
+
+def _extremes(convolutions):
+    """Of what OpenVINO's convolutions see the least values, and the greatest, as two outputs."""
+    from openvino import opset13 as ops
+
+    axes, first = ops.constant(np.arange(4)), ops.constant(0)
+    seen = [convolution.input_value(0) for convolution in convolutions]
     return [
-        operation.get_friendly_name()
-        for operation in operations
-        if operation.get_type_name() not in _NOTHING_TO_QUANTISE
-        and operation.get_friendly_name() not in names
+        ops.concat([ops.unsqueeze(end(values, axes), first) for values in seen], 0)
+        for end in (ops.reduce_min, ops.reduce_max)
     ]
 
 
-def fold_constants(model) -> None:
-    """Compute what is constant in an OpenVINO graph, the convolutions' biases above all: NNCF
-    corrects those that it sees for what quantising shifts on average."""
-    from openvino.passes import ConstantFolding, Manager
+def calibrate(
+    checkpoint: Checkpoint, mode: Mode, pictures: Sequence[Path]
+) -> tuple[Checkpoint, Loss]:
+    """A checkpoint for the engine "int8" (`Checkpoint.input_ranges`), and what that engine loses.
 
-    passes = Manager()
-    passes.register_pass(ConstantFolding())
-    passes.run_passes(model)
+    Every other picture serves to measure, the rest to compare. They are scaled and cut to one size:
+    what convolutions see hardly depends on it.
+
+    Raises:
+        ImportError: OpenVINO is missing.
+        ValueError: too few pictures, or nobody in them to compare.
+    """
+    if len(pictures) < LEAST_PICTURES:
+        raise ValueError(
+            f"INT8 needs {LEAST_PICTURES} pictures or more, better 100, not {len(pictures)}"
+        )
+    images = [fit(read_rgb(path), *_SIZE) for path in pictures]
+    log.info("measuring in %d pictures", len(images[::2]))
+    calibrated = replace(checkpoint, input_ranges=measure_ranges(checkpoint, mode, images[::2]))
+    looks = checkpoint.looks(mode)
+    exact, rough = (
+        as_one([kind(calibrated, look) for look in looks], checkpoint, mode)
+        for kind in (OpenVinoEngine, Int8Engine)
+    )
+    log.info("comparing on %d others", len(images[1::2]))
+    return calibrated, measure_loss(checkpoint, exact, rough, images[1::2])
 
 
-def _weights_name(convolution) -> str:
+def _convolutions(model) -> dict[str, object]:
+    """An exported graph's convolutions by the names of the network's layers."""
+    return {
+        _weights(operation)
+        .get_friendly_name()
+        .removeprefix("network.")
+        .removesuffix(".weight"): operation
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() in _CONVOLUTIONS
+    }
+
+
+def _weights(convolution):
     weights = convolution.input_value(1).get_node()
-    while weights.get_type_name() != "Constant":
+    while weights.get_type_name() != "Constant":  # by groups
         weights = weights.input_value(0).get_node()
-    return weights.get_friendly_name().removeprefix("network.backbone.")
+    return weights
 
 
 def _places(convolution) -> int:

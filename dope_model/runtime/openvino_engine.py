@@ -1,4 +1,4 @@
-"""The network on OpenVINO: the fastest engine on a CPU, in float32 or, by choice, in INT8."""
+"""The network on OpenVINO: the fastest engine on a CPU, in float32 or in INT8 (`int8`)."""
 
 from __future__ import annotations
 
@@ -66,11 +66,15 @@ class OpenVinoEngine(GraphEngine):
             EngineError: OpenVINO cannot compile it.
         """
         try:
-            with kept_signal_stack():
-                compiled = self.core.compile_model(model, "CPU", SETTINGS)
+            compiled = self.compile_model(model)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile the graph: {error}") from error
         return lambda rgb: compiled(np.ascontiguousarray(rgb))[0]
+
+    def compile_model(self, model):
+        """An OpenVINO model as OpenVINO compiles it here."""
+        with kept_signal_stack():
+            return self.core.compile_model(model, "CPU", SETTINGS)
 
     def make_eager(self) -> PartCandidatesFinder:
         from dope_model.runtime.torch_engine import EagerEngine

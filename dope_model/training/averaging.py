@@ -39,7 +39,7 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
         else value
         for name, value in states[0].items()
     }
-    return replace(first, state=mean)
+    return replace(first, state=mean, input_ranges={})
 
 
 def mixed_with_start(
@@ -68,7 +68,7 @@ def mixed_with_start(
         raise ValueError(f"{len(wrong)} tensors do not fit the network, such as {wrong[0]}")
     start = _without_statistics(start, eps)
     mixed = {name: torch.lerp(state[name], value, share) for name, value in start.items()}
-    return replace(checkpoint, state={**state, **mixed})
+    return replace(checkpoint, state={**state, **mixed}, input_ranges={})
 
 
 def _without_statistics(state: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:

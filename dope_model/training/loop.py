@@ -176,6 +176,7 @@ class Trainer:
         if s.batch_size < 1 or s.accumulate < 1:
             raise ValueError("batch_size and accumulate: take 1 or more")
         self.network = self.checkpoint.build()
+        self.checkpoint.input_ranges = {}
         if s.only_maps and not self.network.has_maps:
             raise ValueError(
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"

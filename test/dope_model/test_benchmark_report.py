@@ -102,6 +102,11 @@ def test_detections_are_kept_to_the_last_digit(tmp_path):
 
 
 def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    from random_networks import small_checkpoint
+
+    from dope_model.checkpoint import save_checkpoint
+
     calls = []
 
     class Detector:
@@ -113,7 +118,8 @@ def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
 
     monkeypatch.setattr(predictions.WholeBodyDetector, "load", lambda *_: Detector())
     weights, picture = tmp_path / "w.safetensors", tmp_path / "p.png"
-    weights.write_bytes(b"weights")
+    checkpoint = small_checkpoint(("hand",), "mobilenet_v2")
+    save_checkpoint(checkpoint, weights)
 
     def look() -> int:
         """How often the model looked at the picture."""
@@ -129,7 +135,8 @@ def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
     cv2.imwrite(str(picture), red // 2)
     assert look() == 1
     assert look() == 0
-    weights.write_bytes(b"other weights")
+    checkpoint.about["data"] = "others"
+    save_checkpoint(checkpoint, weights)
     assert look() == 1
     with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
         predictions.CachedFinder(tmp_path, str(tmp_path / "nothing.safetensors"))
@@ -149,6 +156,7 @@ def test_predictions_belong_to_what_ran(monkeypatch, tmp_path):
     on_torch = key(device="cpu")
     assert on_torch == key(device="cpu", engine="torch")
     monkeypatch.setattr(runtime, "_best_engine", lambda kind: "openvino")
+    monkeypatch.setattr(runtime, "has_vnni", lambda: False)
     assert key(device="cpu") == key(device="cpu", engine="openvino") != on_torch
     with pytest.raises(ValueError, match="unknown engine"):
         key(engine="abacus")

@@ -1,30 +1,26 @@
-"""INT8: what is compared, and that no graph is kept which loses more than was allowed."""
+"""INT8: what is rounded how, what is compared, and where it is taken."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 from random_networks import small_checkpoint  # noqa: E402
 from test_static_graph import picture  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
-from dope_model.benchmark.predictions import model_record  # noqa: E402
-from dope_model.checkpoint import save_checkpoint  # noqa: E402
+from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.network.backbone import float_layers_of  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
 from dope_model.poses import PartDetections  # noqa: E402
-from dope_model.runtime import int8, load_engine  # noqa: E402
-from dope_model.runtime.export import GraphCache  # noqa: E402
-from dope_model.runtime.int8 import (  # noqa: E402
-    FOR_INT8,
-    compare,
-    fit,
-    float_operations,
-    fold_constants,
-)
+from dope_model.runtime import int8, load_engine, picked, processor  # noqa: E402
+from dope_model.runtime.int8 import compare, fit, measure_ranges, quantise  # noqa: E402
+from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
+from dope_model.training.averaging import mean_of, mixed_with_start  # noqa: E402
 
 
 def detections(poses_2d, scores=None, depth=0.0):
@@ -90,66 +86,123 @@ def weights_and_pictures(tmp_path_factory):
 
 
 def test_what_int8_lacks_is_named(weights_and_pictures, tmp_path, capsys):
-    _, weights, pictures = weights_and_pictures
-    command = ["export", str(weights), "--int8"]
-    assert main(command) == 1
-    assert "--calibration FOLDER and --max-loss" in capsys.readouterr().err
-    assert main([*command, "--calibration", str(tmp_path / "no"), "--max-loss", "1"]) == 1
-    assert "there is no folder" in capsys.readouterr().err
-
-
-def test_an_engine_without_its_graph_says_how_to_make_it(weights_and_pictures):
     pytest.importorskip("openvino")
-    checkpoint = weights_and_pictures[0]
-    engine = load_engine("int8", checkpoint, checkpoint.mode, "cpu")
-    with pytest.raises(FileNotFoundError, match="export WEIGHTS --int8 --size 80x60"):
-        engine(picture(60, 80))
+    checkpoint, weights, _ = weights_and_pictures
+    with pytest.raises(ValueError, match="pack WEIGHTS --calibration PICTURES"):
+        load_engine("int8", checkpoint, checkpoint.mode, "cpu")
+    command = ["pack", str(weights), "--out", str(tmp_path / "new"), "--calibration"]
+    assert main([*command, str(tmp_path / "no")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    assert main([*command, str(tmp_path)]) == 1
+    assert "needs 10 pictures or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.0, 2.0), (0.0, 6.0), (0.3, 4.0), (-3.0, -1.0), (0, 0)]
+)
+def test_zero_is_one_of_the_256_steps(low, high):
+    first, last = int8._with_exact_zero(low, high)
+    step = (last - first) / 255
+    assert first <= low + 1e-9 and last >= high - 1e-9
+    assert step <= max(high, 0, high - low, -low) / 254 + 1e-8
+    assert -first / step == pytest.approx(round(-first / step), abs=1e-6)
+
+
+def one_convolution(weights, groups=1):
+    """A graph of one convolution, whose weights have the name that a network's have."""
+    openvino = pytest.importorskip("openvino")
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, 4, 3, 5], np.float32)
+    constant = ops.constant(weights)
+    constant.set_friendly_name("network.backbone.one.weight")
+    arguments = [1, 1], [1, 1], [1, 1], [1, 1]
+    if groups == 1:
+        result = ops.convolution(image, constant, *arguments)
+    else:
+        shape = [groups, weights.shape[0] // groups, *weights.shape[1:]]
+        result = ops.group_convolution(image, ops.reshape(constant, shape, False), *arguments)
+    return openvino.Model([result], [image])
+
+
+@pytest.mark.parametrize("flags", ["avx2 avx512_vnni", "avx2"])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_convolution_in_eight_bits(groups, flags, tmp_path, monkeypatch):
+    """As PyTorch computes it from rounded values; weights of half the range without VNNI."""
+    openvino = pytest.importorskip("openvino")
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"flags : fpu {flags} fma\n")
+    monkeypatch.setattr(processor, "_PROCESSOR", cpuinfo)
+    random = np.random.default_rng(1)
+    weights = random.normal(size=(8, 4 // groups, 3, 3)).astype(np.float32)
+    image = random.uniform(-2, 3, (1, 4, 3, 5)).astype(np.float32)
+    model = one_convolution(weights, groups)
+    low, high = -1.0, 1.55  # steps of 0.01, and what lies outside is cut off
+    quantise(model, {"backbone.one": (low, high)})
+    run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = run(image)[0]
+
+    seen = np.round(np.clip(image, low, high) / 0.01) * 0.01
+    steps = 127 if "vnni" in flags else 64
+    unit = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / steps
+    rounded = np.round(weights / unit) * unit
+    expected = torch.nn.functional.conv2d(
+        torch.from_numpy(seen).float(), torch.from_numpy(rounded).float(), padding=1, groups=groups
+    ).numpy()
+    exact = torch.nn.functional.conv2d(
+        torch.from_numpy(image), torch.from_numpy(weights), padding=1, groups=groups
+    ).numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert np.abs(found - exact).max() > 0.02
+
+
+def test_ranges_of_another_network_are_refused():
+    model = one_convolution(np.ones((8, 4, 3, 3), np.float32))
+    with pytest.raises(ValueError, match=r"such as backbone\.two: pack"):
+        quantise(model, {"backbone.one": (0, 1), "backbone.two": (0, 1)})
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2_keypoints"])
-def test_only_what_a_convolution_sees_is_quantised(backbone, tmp_path, monkeypatch):
-    openvino = pytest.importorskip("openvino")
+def test_ranges_are_what_convolutions_see(backbone, tmp_path, monkeypatch):
+    """As hooks see it in PyTorch; box coordinates, the finest and what the backbone names stay in
+    float."""
+    pytest.importorskip("openvino")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
     checkpoint = small_checkpoint(("body",), backbone)
-    graph = GraphCache(checkpoint, checkpoint.mode).graph(96, 128, FOR_INT8)
-    model = openvino.Core().read_model(graph)
-    layers = float_layers_of(checkpoint.build().backbone)
-    operations, in_float = model.get_ordered_ops(), set(float_operations(model, layers))
+    images = [picture(96, 128, seed) for seed in range(2)]
+    ranges = measure_ranges(checkpoint, checkpoint.mode, images)
 
-    seen: set[str] = set()
-    for operation in reversed(operations):
-        followers = [
-            port.get_node() for out in operation.outputs() for port in out.get_target_inputs()
-        ]
-        if any(
-            follower.get_friendly_name() in seen or follower.get_type_name().endswith("Convolution")
-            for follower in followers
-        ):
-            seen.add(operation.get_friendly_name())
-    last = {o.get_friendly_name() for o in operations if o.get_type_name() == "Convolution"} - seen
-    quantised = {
-        o.get_friendly_name(): o.get_type_name()
-        for o in operations
-        if o.get_friendly_name() not in in_float and o.get_type_name() not in ("Constant", "Result")
+    engine = EagerEngine(checkpoint, checkpoint.mode, "cpu")
+    seen: dict[str, list[tuple[float, float]]] = {}
+    convolutions = {
+        name: module
+        for name, module in engine.network.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
     }
-    assert set(quantised) - {"Parameter"} <= seen | last
-    # Boxes are told from scores, and then pooled and seen by a convolution, too.
-    assert not {"TopK", "Exp", "ROIAlign", "Gather", "Floor"} & set(quantised.values())
-    convolutions = [o for o in operations if o.get_type_name().endswith("Convolution")]
-    kept = [o for o in convolutions if o.get_friendly_name() in in_float]
-    first = convolutions[0].get_friendly_name()
-    assert first in [o.get_friendly_name() for o in kept]
-    assert len(kept) < len(convolutions) / (2 if layers else 4)
-    names = {weights_name(convolution) for convolution in kept}
-    wanted = {n for n in checkpoint.state if n.removeprefix("backbone.").startswith(layers)}
-    assert not layers or names >= {f"network.{n}" for n in wanted if checkpoint.state[n].ndim == 4}
+    for name, module in convolutions.items():
+        if type(module).forward is torch.nn.Conv2d.forward:  # of what it is given, nothing more
+            module.register_forward_pre_hook(
+                lambda _, given, name=name: seen.setdefault(name, []).append(
+                    (given[0].min().item(), given[0].max().item())
+                )
+            )
+    for image in images:
+        engine(image)
+    compared = 0
+    for name, (low, high) in ranges.items():
+        if name in seen and not name.startswith("roi_features"):  # of which the graph has more
+            least, greatest = zip(*seen[name], strict=True)
+            size = max(map(abs, (*least, *greatest)))
+            assert (low, high) == pytest.approx((min(least), max(greatest)), abs=2e-3 * size), name
+            compared += 1
+    assert compared > 40
 
-
-def weights_name(convolution) -> str:
-    weights = convolution.input_value(1).get_node()
-    if weights.get_type_name() == "Reshape":  # by groups
-        weights = weights.input_value(0).get_node()
-    return weights.get_friendly_name()
+    in_float = set(convolutions) - set(ranges)
+    layers = tuple(f"backbone.{name}" for name in float_layers_of(engine.network.backbone))
+    assert {n for n in convolutions if n.startswith(layers)} <= in_float
+    assert {"rpn.head.cls_logits", "rpn.head.bbox_pred"} <= in_float
+    assert next(iter(convolutions)) in in_float
+    assert len(in_float) < len(convolutions) / (2 if layers else 4)
 
 
 def test_every_layer_that_stays_in_float_is_there():
@@ -159,78 +212,56 @@ def test_every_layer_that_stays_in_float_is_there():
         assert any(name.startswith(layer) for name in names), layer
 
 
-def test_biases_are_seen_once_constants_are_folded(weights_and_pictures, tmp_path, monkeypatch):
-    """NNCF knows a bias by a constant that is added to a convolution's output."""
-    openvino = pytest.importorskip("openvino")
-    monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
-    checkpoint = weights_and_pictures[0]
-    graph = GraphCache(checkpoint, checkpoint.mode).graph(96, 128, FOR_INT8)
-    model = openvino.Core().read_model(graph)
-    image = picture(96, 128, 3)
+def test_auto_is_int8_where_that_is_faster_and_allowed(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(processor, "_PROCESSOR", cpuinfo)
+    plain = small_checkpoint(("body",), "mobilenet_v2")
+    made = replace(plain, input_ranges={"backbone.one": (0.0, 1.0)})
+    realtime, paper = MODES["realtime"], MODES["paper"]
 
-    def biases() -> int:
-        added = [o for o in model.get_ordered_ops() if o.get_type_name() == "Add"]
-        pairs = [[value.get_node().get_type_name() for value in o.input_values()] for o in added]
-        return sum(b == "Constant" and a.endswith("Convolution") for a, b in pairs)
+    def engine(checkpoint, mode) -> str:
+        return picked("auto", "cpu", checkpoint, mode)[0]
 
-    def run() -> np.ndarray:
-        return openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image)[0]
-
-    before = run()
-    assert biases() == 0
-    fold_constants(model)
-    convolutions = sum(o.get_type_name().endswith("Convolution") for o in model.get_ordered_ops())
-    assert biases() == convolutions
-    np.testing.assert_allclose(run(), before, rtol=1e-4, atol=1e-4)
+    assert engine(made, realtime) == "openvino"  # nothing known of the processor
+    cpuinfo.write_text("flags : fpu avx2 avx_vnni\n")
+    assert [engine(made, realtime), engine(made, paper)] == ["int8", "openvino"]
+    assert engine(plain, realtime) == "openvino"
+    assert picked("openvino", "cpu", made, realtime)[0] == "openvino"
+    cpuinfo.write_text("Features : fp asimd asimddp\n")
+    assert engine(made, realtime) == "openvino"  # exact there, its speed not known
 
 
-def test_a_graph_of_another_kind_of_processor_is_not_taken(
-    weights_and_pictures, tmp_path, monkeypatch
-):
-    """Where sums of two products are cut off at 16 bits, weights have half of the range."""
-    checkpoint = weights_and_pictures[0]
-    graphs = GraphCache(checkpoint, checkpoint.mode)
-    processor, paths = tmp_path / "cpuinfo", []
-    monkeypatch.setattr(int8, "_PROCESSOR", processor)
-    paths.append(int8.int8_path(graphs, 96, 128))  # not known
-    for flags in ("fpu sse4_2 avx2 fma", "fpu avx2 avx_vnni", "fp asimd asimddp"):
-        processor.write_text(f"processor : 0\nflags : {flags}\n")
-        paths.append(int8.int8_path(graphs, 96, 128))
-    unknown, old, new, arm = paths
-    assert unknown == old != new == arm
+def test_ranges_go_with_the_weights_and_no_further(tmp_path):
+    checkpoint = small_checkpoint(("body",), "mobilenet_v2")
+    checkpoint.input_ranges = {"backbone.one": (-0.5, 1.25)}
+    save_checkpoint(checkpoint, tmp_path / "net.safetensors")
+    loaded = load_checkpoint(tmp_path / "net.safetensors")
+    assert loaded.input_ranges == {"backbone.one": (-0.5, 1.25)}
+    assert mean_of([loaded, loaded]).input_ranges == {}
+    assert mixed_with_start(loaded, {}, 0.5).input_ranges == {}
 
 
 @pytest.mark.slow
-def test_int8_is_kept_only_within_the_bound(weights_and_pictures, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("nncf")
+def test_int8_is_packed_only_within_the_bound(weights_and_pictures, tmp_path, monkeypatch, capsys):
     pytest.importorskip("openvino")
-    monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path / "cache"))
     checkpoint, weights, pictures = weights_and_pictures
-    command = [
-        "export", str(weights), "--int8", "--size", "128x96", "--calibration", str(pictures),
-    ]  # fmt: skip
+    packed = tmp_path / "packed.safetensors"
+    command = ["pack", str(weights), "--out", str(packed), "--calibration", str(pictures)]
     assert main([*command, "--max-loss", "-1"]) == 1
-    assert "INT8 was not taken: it changes" in capsys.readouterr().err
-    assert not list(tmp_path.glob("*int8*"))
-    assert main([*command, "--max-loss", "100"]) == 0
+    assert "INT8 changes more than --max-loss -1 %" in capsys.readouterr().err
+    assert not packed.exists()
+    assert main([*command, "--full", "--max-loss", "100"]) == 0
     assert "% of the joints" in capsys.readouterr().out
-    key = model_record(str(weights), "realtime", "int8", "cpu")
-    assert key == model_record(str(weights), "realtime", "int8", "cpu")
-    (pictures / "00.png").write_bytes((pictures / "02.png").read_bytes())
-    assert main([*command, "--max-loss", "100"]) == 0
-    assert key != model_record(str(weights), "realtime", "int8", "cpu")  # calibrated anew
+    assert main(["info", str(packed)]) == 0
+    assert "convolutions in eight bits" in capsys.readouterr().out
 
-    mode = MODES["realtime"]
-    exact = load_engine("openvino", checkpoint, mode, "cpu")
-    rough = load_engine("int8", checkpoint, mode, "cpu")
-    rgb = picture(96, 128, 40)
+    rough = load_engine("int8", load_checkpoint(packed), MODES["realtime"], "cpu")
+    exact = load_engine("openvino", checkpoint, MODES["realtime"], "cpu")
+    rgb = picture(120, 128, 40)  # of another size than those that were measured
     expected, found = exact(rgb)["body"], rough(rgb)["body"]
     assert "INT8" in rough.description
     # Quantised indeed, and yet of the same kind.
     assert not np.array_equal(expected.scores, found.scores)
     assert found.scores.max() == pytest.approx(expected.scores.max(), abs=0.2)
-
-    (model,) = tmp_path.glob("*.xml")
-    model.with_suffix(".bin").write_bytes(b"damaged")
-    with pytest.raises(FileNotFoundError, match="no INT8 graph"):
-        load_engine("int8", checkpoint, mode, "cpu")(rgb)
