@@ -140,7 +140,7 @@ def quantise(model, ranges: Ranges) -> None:
 
 
 def _with_exact_zero(low: float, high: float) -> tuple[float, float]:
-    """The nearest range of 256 steps around it of which one is 0, as convolutions pad with that."""
+    """The range nearest to it of 256 steps of which one is 0, with which convolutions pad."""
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-6) / 255
     below = round(-low / step)
