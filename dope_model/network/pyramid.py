@@ -67,10 +67,11 @@ class KeypointPyramid(nn.Module):
         *(f"part_maps.hands.blocks.{number}." for number in range(4, 8)),
         "top.", "lateral.", "smooth.", "keypoints.", "joined.",
     )  # fmt: skip
-    """Of the names of weights, beginnings of those that stay in float: of 11 % of the joints that
-    INT8 changed they were half, and they take 4 % of the time (640 x 480 px, VNNI). Depthwise ones
-    have ranges far apart (Sheng et al., "A Quantization-Friendly Separable Convolution for
-    MobileNets", EMC2 2018), and the sums have no activation that would bound them."""
+    """Of the names of weights, beginnings of those that stay in float: with them in eight bits
+    10.7 % of the joints change instead of 4.1 %, in 0.87 of the time (640 x 480 px, VNNI).
+    Depthwise ones have ranges far apart (Sheng et al., "A Quantization-Friendly Separable
+    Convolution for MobileNets", EMC2 2018), and the sums have no activation that would bound
+    them."""
 
     def __init__(self, batch_norm_eps: float) -> None:
         super().__init__()
