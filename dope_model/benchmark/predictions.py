@@ -58,11 +58,14 @@ def model_record(
                     record[f"weights {file}"] = file_digest(models_folder() / file)
         return record
     from dope_model.checkpoint import load_checkpoint
-    from dope_model.runtime import picked
+    from dope_model.runtime import int8_allowed, picked
 
     path = weights_file(model)
-    checkpoint = load_checkpoint(path)
-    engine, device = picked(engine, device, checkpoint, mode_named(mode, checkpoint.mode))
+    allows_int8 = False
+    if engine == "auto":
+        checkpoint = load_checkpoint(path)
+        allows_int8 = int8_allowed(checkpoint, mode_named(mode, checkpoint.mode))
+    engine, device = picked(engine, device, allows_int8)
     return {
         "model": path.name, "mode": mode, "engine": engine, "device": device,
         "weights": file_digest(path),

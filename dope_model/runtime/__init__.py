@@ -77,15 +77,24 @@ def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> En
 
 
 def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:
-    engine, where = picked(name, device, checkpoint, modes[0])
+    engine, where = picked(name, device, int8_allowed(checkpoint, modes[0]))
     if name == "auto":
         _say_what_is_faster(device, where)
     make = _make_or_torch if name == "auto" else _make
     return [make(engine, checkpoint, mode, where) for mode in modes]
 
 
-def picked(name: str, device: str, checkpoint: Checkpoint, mode: Mode) -> tuple[str, str]:
+def int8_allowed(checkpoint: Checkpoint, mode: Mode) -> bool:
+    """Whether "auto" may take "int8": the mode allows half precision, and the weights are made
+    for it."""
+    return mode.half and bool(checkpoint.input_ranges)
+
+
+def picked(name: str, device: str, allows_int8: bool) -> tuple[str, str]:
     """Engine and device that `load_engine` takes for these, neither of them "auto".
+
+    Args:
+        allows_int8: see `int8_allowed`.
 
     Raises:
         ValueError: as `load_engine`.
@@ -101,7 +110,7 @@ def picked(name: str, device: str, checkpoint: Checkpoint, mode: Mode) -> tuple[
         where = pick_device("cpu")
     if name == "auto":
         name = _best_engine(where.type)
-        if name == "openvino" and mode.half and checkpoint.input_ranges and has_vnni():
+        if name == "openvino" and allows_int8 and has_vnni():
             name = "int8"
     return name, str(where)
 

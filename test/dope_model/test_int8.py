@@ -17,7 +17,7 @@ from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.network.backbone import float_layers_of  # noqa: E402
 from dope_model.network.config import MODES  # noqa: E402
 from dope_model.poses import PartDetections  # noqa: E402
-from dope_model.runtime import int8, load_engine, picked, processor  # noqa: E402
+from dope_model.runtime import int8, int8_allowed, load_engine, picked, processor  # noqa: E402
 from dope_model.runtime.int8 import compare, fit, measure_ranges, quantise  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
 from dope_model.training.averaging import mean_of, mixed_with_start  # noqa: E402
@@ -221,13 +221,13 @@ def test_auto_is_int8_where_that_is_faster_and_allowed(tmp_path, monkeypatch):
     realtime, paper = MODES["realtime"], MODES["paper"]
 
     def engine(checkpoint, mode) -> str:
-        return picked("auto", "cpu", checkpoint, mode)[0]
+        return picked("auto", "cpu", int8_allowed(checkpoint, mode))[0]
 
     assert engine(made, realtime) == "openvino"  # nothing known of the processor
     cpuinfo.write_text("flags : fpu avx2 avx_vnni\n")
     assert [engine(made, realtime), engine(made, paper)] == ["int8", "openvino"]
     assert engine(plain, realtime) == "openvino"
-    assert picked("openvino", "cpu", made, realtime)[0] == "openvino"
+    assert picked("openvino", "cpu", True)[0] == "openvino"
     cpuinfo.write_text("Features : fp asimd asimddp\n")
     assert engine(made, realtime) == "openvino"  # exact there, its speed not known
 
