@@ -91,7 +91,7 @@ class WholeBodyDetector:
         run = load_looks(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
 
         def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
-            return detect_parts(run(rgb), checkpoint.integration)
+            return detect_parts(run(rgb), checkpoint.integration, rgb.shape)
 
         return cls(find_parts, f"{model} ({run.description})", run)
 

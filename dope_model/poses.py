@@ -34,8 +34,8 @@ class PartDetections:
         keypoints_2d: (N, J, 2) float32, px.
         keypoints_3d: (N, J, 3) float32, m, root-relative.
         is_left: (N,) bool, the person's left hand; None for bodies and faces.
-        trusted: (N, J) bool, joints that the detector vouches for. The network vouches for all
-            joints of a detection; the ready-made experts mark those that they guessed.
+        trusted: (N, J) bool, joints that the detector vouches for: those in the image of which it
+            is sure enough. A network without maps of joints vouches for all in the image.
     """
 
     part: str
@@ -116,6 +116,12 @@ class PartDetections:
 def boxes_around(keypoints_2d: np.ndarray) -> np.ndarray:
     """Tight boxes (..., 4) as x0 y0 x1 y1 around keypoints (..., J, 2)."""
     return np.concatenate([keypoints_2d.min(axis=-2), keypoints_2d.max(axis=-2)], axis=-1)
+
+
+def inside_image(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which points (..., 2) px lie inside an image whose shape begins with height and width, (...)
+    bool."""
+    return ((points >= 0) & (points <= (shape[1], shape[0]))).all(axis=-1)
 
 
 @dataclass

@@ -41,8 +41,10 @@ REFERENCE = "reference: plain PyTorch"
 LEAST_ROUNDS = 3
 PROPOSALS = (10, 25, 50, 100, 200)
 PEOPLE = (0, 1, 2, 5, 10, 20, 50)
-JOINTS_MERGED = {"mean": 0.0, "agreed on": 0.1}
-"""Values of the integration's `th_joint`: LCR-Net++'s, and that of dope_lite."""
+JOINTS_MERGED = {"mean": {}, "agreed on": {"th_joint": 0.1, "sure_power": 2.0}}
+"""Settings of the integration: LCR-Net++'s, and those of dope_lite."""
+CROWD_SHAPE = 800, 1280
+"""Height and width of the image that `crowd_candidates` lie in, px."""
 TILES = (1, 2, 3)
 """Pictures of 2, 8 and 18 people: so many copies of the sample picture along each side."""
 PEOPLE_PER_TILE = 2
@@ -311,15 +313,12 @@ def _captured_stage(stage, values: tuple) -> tuple[Callable[[], float], tuple]:
 # --- people -------------------------------------------------------------------------------------
 
 
-def crowd_candidates(
-    people: int, per_person: int = 12, seed: int = 0, size: tuple[int, int] = (1280, 800)
-) -> dict[str, Candidates]:
+def crowd_candidates(people: int, per_person: int = 12, seed: int = 0) -> dict[str, Candidates]:
     """Candidates as a trained network gives them for a crowd: several of each part of everyone,
     and no more of a part than an engine hands over.
 
     Args:
         per_person: candidates of each part.
-        size: width and height of the image, px.
     """
     from dope_model.runtime.graph_engine import CANDIDATES
 
@@ -328,7 +327,7 @@ def crowd_candidates(
     for part, config in PAPER_NETWORK.parts.items():
         each = 2 if part == "hand" else 1
         owners = people * each
-        corner = random.uniform(0, 0.8, (owners, 2)) * size
+        corner = random.uniform(0, 0.8, (owners, 2)) * CROWD_SHAPE[::-1]
         side = random.uniform(40, 160, (owners, 1)) * (1, 1.5)
         shape = (config.joints, 5)
         pose = random.uniform(0, 1, (owners, *shape))
@@ -349,22 +348,22 @@ def crowd_candidates(
     return found
 
 
-def postprocess(candidates: dict[str, Candidates], th_joint: float = 0.0) -> list:
+def postprocess(candidates: dict[str, Candidates], **merging: float) -> list:
     """From candidates to people, as `WholeBodyDetector` does."""
     settings = {}
     for part in candidates:
         classes = PAPER_NETWORK.parts[part].anchor_poses
         classes = classes // 2 if part == "hand" else classes
-        settings[part] = IntegrationSettings(K=classes, th_joint=th_joint)
-    return assemble(detect_parts(candidates, settings))
+        settings[part] = IntegrationSettings(K=classes, **merging)
+    return assemble(detect_parts(candidates, settings, CROWD_SHAPE))
 
 
 def measure_postprocessing(seconds: float) -> dict[str, dict[int, float]]:
     """s, by how joints are merged and by number of people in the image."""
     crowds = {people: crowd_candidates(people) for people in PEOPLE}
     ways = {
-        name: lambda crowd, th_joint=th_joint: postprocess(crowd, th_joint)
-        for name, th_joint in JOINTS_MERGED.items()
+        name: lambda crowd, merging=merging: postprocess(crowd, **merging)
+        for name, merging in JOINTS_MERGED.items()
     }
     return _medians(ways, crowds, seconds)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dope_model.poses import inside_image
+
 
 @dataclass(frozen=True)
 class Region:
@@ -119,7 +121,7 @@ class Picture:
 
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Which points (..., 2) lie inside, (...) bool."""
-        return ((points >= 0) & (points <= (self.width, self.height))).all(axis=-1)
+        return inside_image(points, (self.height, self.width))
 
     def _level(self, shrink: float) -> np.ndarray:
         """The smallest copy that still has a pixel for each one of an output `shrink` coarser."""

@@ -34,6 +34,7 @@ class PartCandidates:
         boxes: (M, 4) proposals as x0 y0 x1 y1, px of the original image.
         keypoints_2d: (M, J, 2) px of the original image.
         keypoints_3d: (M, J, 3) m.
+        sureness: (M, J) of each joint, see `heads.PartOutput`.
     """
 
     roi: Tensor
@@ -42,6 +43,7 @@ class PartCandidates:
     boxes: Tensor
     keypoints_2d: Tensor
     keypoints_3d: Tensor
+    sureness: Tensor
 
 
 def resized_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
@@ -167,4 +169,6 @@ class DopeNetwork(nn.Module):
         poses_2d, poses_3d = poses_from_deltas(
             boxes[roi], self.branches[name].anchor_poses[classes], output.deltas[roi, classes]
         )
-        return PartCandidates(roi, classes, scores[roi, classes], boxes[roi], poses_2d, poses_3d)
+        score = scores[roi, classes]
+        sureness = output.sureness[roi]
+        return PartCandidates(roi, classes, score, boxes[roi], poses_2d, poses_3d, sureness)

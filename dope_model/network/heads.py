@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dope_model.network.config import PartConfig
 from dope_model.network.joint_maps import MAPS, maps_of_joints
-from dope_model.network.roi_vectors import PEAK, POINT_SCALE, POINT_VALUES
+from dope_model.network.roi_vectors import PEAK, POINT_SCALE, POINT_VALUES, SURE
 
 # The regressors' targets are multiplied by this, which brings them to the size of the logits.
 REGRESSION_WEIGHT = 5.0
@@ -26,11 +26,14 @@ class PartOutput:
         logits: (R, C + 1); class 0 is the background.
         deltas: (R, C, J, 5) offsets from the anchor pose of each class: u, v in units of the box,
             x, y, z in metres.
+        sureness: (R, J) of each joint, 0 to 1: how high its map's peak is, see `MapTrust.sureness`;
+            1 where there are no maps.
         choice: how these came from two answers, where there are maps of joints.
     """
 
     logits: Tensor
     deltas: Tensor
+    sureness: Tensor
     choice: MapChoice | None = None
 
 
@@ -79,8 +82,10 @@ class PartBranches(nn.Module):
         )
         logits = self.cls_score(features).float()
         if self.map_trust is None:
-            return PartOutput(logits, deltas)
-        return PartOutput(logits, *self.map_trust(features, deltas, self.anchor_poses))
+            return PartOutput(logits, deltas, logits.new_ones(len(logits), joints))
+        sureness = self.map_trust.sureness(features)
+        mixed, choice = self.map_trust(features, deltas, self.anchor_poses)
+        return PartOutput(logits, mixed, sureness, choice)
 
 
 def point_columns(part: str, channels: int, joints: int) -> Tensor:
@@ -107,11 +112,14 @@ class MapTrust(nn.Module):
         super().__init__()
         maps = maps_of_joints(part, joints)
         self.trust = nn.Linear(channels, len(maps))
-        peaks = point_columns(part, channels, joints)[PEAK : PEAK + 2]
-        self.register_buffer("columns", peaks, persistent=False)
+        columns = point_columns(part, channels, joints)
+        self.register_buffer("columns", columns[PEAK : PEAK + 2], persistent=False)
+        self.register_buffer("sure_columns", columns[SURE], persistent=False)
         self.register_buffer("joints", torch.tensor(list(maps)), persistent=False)
         places = torch.eye(joints)[list(maps)]  # (K, J)
         self.register_buffer("places", places, persistent=False)
+        without_map = 1 - places.sum(dim=0)
+        self.register_buffer("shares", places + without_map / len(maps), persistent=False)
 
     def forward(
         self, features: Tensor, deltas: Tensor, anchor_poses: Tensor
@@ -127,6 +135,11 @@ class MapTrust(nn.Module):
         mixed = regressed + share[:, None, :, None] * (everywhere - regressed)
         choice = MapChoice(logits, regressed, pointed, self.joints)
         return torch.cat([mixed, depth], dim=3), choice
+
+    def sureness(self, features: Tensor) -> Tensor:
+        """How sure the map of each joint is (R, J), of features (R, channels); for a joint without
+        a map, how sure the part's maps are on average."""
+        return features[:, self.sure_columns].float() @ self.shares
 
 
 def poses_from_deltas(boxes: Tensor, anchor_poses: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:

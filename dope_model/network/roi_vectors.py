@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 POINT_VALUES = 5
 """What a map says: its mean's x and y, how sure it is, and its peak's x and y."""
+SURE = 2
+"""Which of the values says how sure the map is."""
 PEAK = 3
 """The first of the peak's values."""
 POINT_SCALE = 5.0

@@ -21,6 +21,8 @@ UPPER_BODY_LEG_WEIGHT = 0.1
 # Of a mode's candidates so many best ones say where a joint may be, and so many decide between
 # these places. More change nothing (Leeds Sports Pose) and cost time.
 _PLACES, _VOTERS = 6, 16
+# Odds of sureness stay within these: nothing counts for nothing, or for everything.
+_SURENESS_RANGE = 0.01, 0.99
 
 OverlapsOf = Callable[[int], np.ndarray]
 """Which of the candidates (M,) overlap the one of an index."""
@@ -48,21 +50,24 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
         return PartDetections.empty(candidates.part, candidates.joint_count)
     modes, starts = candidates.select(members), (np.cumsum(members) - members)[starts]
     weights = _joint_weights(modes, settings)
+    seen = np.concatenate([modes.keypoints_2d, modes.sureness[..., None]], axis=2)
     if settings.th_joint:
-        keypoints_2d = _agreed_joints(modes.keypoints_2d, weights, starts, order, settings.th_joint)
+        seen = _agreed_joints(seen, weights, starts, order, settings.th_joint)
     else:
-        keypoints_2d = _means(modes.keypoints_2d, weights, starts)[order]
-    keypoints_3d = _means(modes.keypoints_3d, weights, starts)[order]
-    if settings.th_double:
-        kept = _without_doubles(keypoints_2d, candidates, settings.th_double)
-        order, keypoints_2d, keypoints_3d = order[kept], keypoints_2d[kept], keypoints_3d[kept]
-    return PartDetections(
+        seen = _means(seen, weights, starts)[order]
+    keypoints_2d, sureness = seen[..., :2], seen[..., 2]
+    found = PartDetections(
         candidates.part,
         scores[order],
         keypoints_2d,
-        keypoints_3d,
+        _means(modes.keypoints_3d, weights, starts)[order],
         candidates.classes[seeds[order]] >= settings.K if candidates.part == "hand" else None,
+        sureness >= settings.th_trusted,
     )
+    found = found.select(sureness.mean(axis=1) >= settings.th_sure)
+    if not settings.th_double:
+        return found
+    return found.select(_without_doubles(found.keypoints_2d, candidates, settings.th_double))
 
 
 def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) -> np.ndarray:
@@ -201,6 +206,9 @@ def _best_modes(
 def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.ndarray:
     """How much each candidate says about each joint (M, J)."""
     weights = np.repeat(candidates.scores[:, None], candidates.joint_count, axis=1)
+    if settings.sure_power:
+        sureness = np.clip(candidates.sureness, *_SURENESS_RANGE)
+        weights = weights * (sureness / (1 - sureness)) ** settings.sure_power
     if candidates.part == "body":
         upper_body = candidates.classes >= settings.K
         weights[upper_body, LOWER_BODY_JOINTS] *= UPPER_BODY_LEG_WEIGHT
@@ -216,10 +224,12 @@ def _means(poses: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.nda
 def _agreed_joints(
     poses: np.ndarray, weights: np.ndarray, starts: np.ndarray, groups: np.ndarray, share: float
 ) -> np.ndarray:
-    """2D poses (G, J, 2) of some `groups` (G,), every joint where the best of its poses agree.
+    """Poses (G, J, D) of some `groups` (G,), every joint where the best of its poses agree.
 
     Args:
-        poses, weights: (M, J, 2) and (M, J), group after group and best first in each.
+        poses: (M, J, D), group after group and best first in each; x, y, and what else is to be
+            known of the joint of those that agree.
+        weights: (M, J).
         starts: of all groups.
         share: of the best pose's longer side; what is so near agrees.
     """
@@ -229,11 +239,12 @@ def _agreed_joints(
     voters = starts[groups] + np.where(there, slots, 0)
     poses, weights = poses[voters], weights[voters] * there[..., None]
     shape = poses.shape[1:]
-    reach = share * np.ptp(poses[0], axis=1).max(axis=1)
+    reach = share * np.ptp(poses[0, ..., :2], axis=1).max(axis=1)
     squared = np.repeat(reach**2, shape[1])
     # One row for each voter and one column for each joint of all groups: long sums are fast ones.
     weights = weights.reshape(len(weights), -1)
-    x, y = (np.ascontiguousarray(poses[..., axis]).reshape(weights.shape) for axis in (0, 1))
+    values = [np.ascontiguousarray(v).reshape(weights.shape) for v in np.moveaxis(poses, -1, 0)]
+    x, y = values[:2]
     most, best = np.zeros_like(weights[0]), np.zeros_like(weights)
     for place in range(min(_PLACES, len(slots))):
         near = (x - x[place]) ** 2 + (y - y[place]) ** 2 <= squared
@@ -242,5 +253,5 @@ def _agreed_joints(
         better = total > most
         np.copyto(most, total, where=better)
         np.copyto(best, agreeing, where=better)
-    agreed = [(best * axis).sum(axis=0) / most for axis in (x, y)]
+    agreed = [(best * value).sum(axis=0) / most for value in values]
     return np.stack(agreed, axis=-1).reshape(shape)

@@ -43,6 +43,12 @@ class IntegrationSettings:
             `assembly.assemble` attaches them), where that is more than `th_persondetect`. 0: they
             are not asked. Ours, not LCR-Net++'s: most of what is taken for a hand and is none lies
             at nobody's wrist.
+        sure_power: what a candidate says about a joint is weighted by its score and by this power
+            of the odds of its sureness of that joint (`Candidates.sureness`). 0: by its score
+            alone, as LCR-Net++ does.
+        th_sure: least sureness of a detection that is reported, on average of its joints. 0: it is
+            not asked. Ours, not LCR-Net++'s.
+        th_trusted: least sureness of a joint that is vouched for. 0: all are. Ours, too.
     """
 
     K: int
@@ -55,6 +61,9 @@ class IntegrationSettings:
     th_double: float = 0.0
     th_joint: float = 0.0
     th_alone: float = 0.0
+    sure_power: float = 0.0
+    th_sure: float = 0.0
+    th_trusted: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:

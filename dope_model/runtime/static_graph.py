@@ -28,7 +28,7 @@ from dope_model.network.roi_pooling import pool_by_grid, pool_by_matrices
 from dope_model.postprocess.candidates import Candidates
 
 # To be raised with every change of the graph's maths: graphs kept from before are made anew.
-REVISION = 7
+REVISION = 8
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
 # another. Network boxes have chains of about 8; the output says if it was not enough.
 NMS_ROUNDS = 24
@@ -37,6 +37,8 @@ BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 MATRIX_POOLING_ROIS = 100
 # score, class, box
 _HEAD_VALUES = 6
+# 2D, 3D, sureness
+_JOINT_VALUES = 6
 # Values before the candidates: whether the suppression came to an end.
 _FLAGS = 1
 
@@ -71,7 +73,7 @@ class PackedLayout:
     @property
     def size(self) -> int:
         """Length of the tensor."""
-        return _FLAGS + sum(count * (_HEAD_VALUES + 5 * joints) for _, count, joints in self.rows)
+        return _FLAGS + sum(count * _width(joints) for _, count, joints in self.rows)
 
     def unpack(self, packed: np.ndarray, min_scores: dict[str, float]) -> dict[str, Candidates]:
         """Candidates by part from the output tensor (size,), those below `min_scores` left out.
@@ -83,7 +85,7 @@ class PackedLayout:
             raise ValueError(f"the output has shape {packed.shape}, not ({self.size},)")
         found, start = {}, _FLAGS
         for part, count, joints in self.rows:
-            width = _HEAD_VALUES + 5 * joints
+            width = _width(joints)
             rows = packed[start : start + count * width].reshape(count, width)
             start += count * width
             rows = rows[(rows[:, 0] >= min_scores[part]) & (rows[:, 0] > 0)]
@@ -93,7 +95,8 @@ class PackedLayout:
                 rows[:, 0],
                 rows[:, 2:6],
                 rows[:, 6 : 6 + 2 * joints].reshape(-1, joints, 2),
-                rows[:, 6 + 2 * joints :].reshape(-1, joints, 3),
+                rows[:, 6 + 2 * joints : 6 + 5 * joints].reshape(-1, joints, 3),
+                rows[:, 6 + 5 * joints :],
             )
         return found
 
@@ -101,6 +104,11 @@ class PackedLayout:
     def converged(packed: np.ndarray) -> bool:
         """Whether the suppression came to an end, so that its result is exact."""
         return bool(packed[0] > 0.5)
+
+
+def _width(joints: int) -> int:
+    """Values of a candidate of so many joints."""
+    return _HEAD_VALUES + _JOINT_VALUES * joints
 
 
 def padded_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
@@ -225,7 +233,7 @@ class StaticDope(nn.Module):
     def best_candidates(
         self, name: str, pooled: Tensor, boxes: Tensor, real: Tensor, count: int
     ) -> Tensor:
-        """Rows (count, 6 + 5 J): score, class, box, 2D, 3D, best first, px of the image."""
+        """Rows (count, 6 + 6 J), best first: score, class, box, 2D, 3D, sureness; image px."""
         branches = self.network.branches[name]
         output = branches(pooled)
         classes = branches.part.anchor_poses
@@ -237,7 +245,8 @@ class StaticDope(nn.Module):
         deltas = output.deltas.reshape(-1, *output.deltas.shape[2:])[index]
         poses_2d, poses_3d = poses_from_deltas(scaled, branches.anchor_poses[pose_class], deltas)
         head = [score[:, None], pose_class[:, None].to(score.dtype), scaled]
-        return torch.cat([*head, poses_2d.flatten(1), poses_3d.flatten(1)], dim=1)
+        joints = [poses_2d.flatten(1), poses_3d.flatten(1), output.sureness[roi]]
+        return torch.cat([*head, *joints], dim=1)
 
 
 def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:

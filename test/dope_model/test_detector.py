@@ -40,7 +40,7 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
     from dope_model.network.config import MODES
     from dope_model.postprocess.assembly import assemble
     from dope_model.postprocess.candidates import Candidates
-    from dope_model.postprocess.integration import integrate
+    from dope_model.postprocess.fusion import detect_parts
     from dope_model.runtime.static_graph import for_inference
 
     detector = WholeBodyDetector.load(str(weights), device="cpu", engine="torch")
@@ -56,16 +56,11 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
     network = for_inference(checkpoint.build(MODES["realtime"]), half=False)
     network = network.to(memory_format=torch.channels_last)
     found = network(torch.from_numpy(picture).permute(2, 0, 1), thresholds)
-    parts = {
-        n: integrate(
-            Candidates(
-                n, *(getattr(c, f).numpy() for f in
-                     ("classes", "scores", "boxes", "keypoints_2d", "keypoints_3d"))
-            ),
-            checkpoint.integration[n],
-        )
-        for n, c in found.items()
-    }  # fmt: skip
+    fields = ("classes", "scores", "boxes", "keypoints_2d", "keypoints_3d", "sureness")
+    candidates = {
+        n: Candidates(n, *(getattr(c, f).numpy() for f in fields)) for n, c in found.items()
+    }
+    parts = detect_parts(candidates, checkpoint.integration, picture.shape)
     assert len(people) > 0
     assert [p.to_dict() for p in people] == [p.to_dict() for p in assemble(parts)]
 

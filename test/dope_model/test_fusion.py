@@ -11,6 +11,7 @@ from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.fusion import detect_parts
 from dope_model.postprocess.settings import IntegrationSettings
 
+IMAGE = 2000, 4000
 SCORES = {"body": [0.9, 0.8], "hand": [0.5, 0.5, 0.95, 0.5], "face": [0.5, 0.5, 0.7]}
 
 
@@ -49,7 +50,7 @@ def x_of(detections: PartDetections) -> list[float]:
 
 
 def test_who_is_alone_has_to_be_surer(found):
-    parts = detect_parts(found, settings(hand=0.9, face=0.6))
+    parts = detect_parts(found, settings(hand=0.9, face=0.6), IMAGE)
     assert x_of(parts["hand"]) == [97, 1500]
     assert parts["hand"].scores.max() == pytest.approx(0.95)
     assert x_of(parts["face"]) == [130, 3300]
@@ -57,14 +58,14 @@ def test_who_is_alone_has_to_be_surer(found):
 
 
 def test_nobody_is_asked_by_default(found):
-    parts = detect_parts(found, settings())
+    parts = detect_parts(found, settings(), IMAGE)
     assert x_of(parts["hand"]) == [97, 401, 1500, 2500]
     assert x_of(parts["face"]) == [130, 1300, 3300]
 
 
 def test_without_bodies_all_are_alone(found):
     del found["body"]
-    parts = detect_parts(found, settings(hand=0.9))
+    parts = detect_parts(found, settings(hand=0.9), IMAGE)
     assert set(parts) == {"hand", "face"}
     assert x_of(parts["hand"]) == [1500]
     assert len(parts["face"]) == 3
@@ -73,4 +74,12 @@ def test_without_bodies_all_are_alone(found):
 def test_a_body_that_is_not_told_has_no_hands(found):
     chosen = settings(hand=0.9)
     chosen["body"] = IntegrationSettings(K=1, th_iou=0.99, th_persondetect=0.95)
-    assert x_of(detect_parts(found, chosen)["hand"]) == [1500]
+    assert x_of(detect_parts(found, chosen, IMAGE)["hand"]) == [1500]
+
+
+def test_no_joint_outside_the_image_is_vouched_for(found):
+    parts = detect_parts(found, settings(), (2000, 1000, 3))
+    in_image = parts["hand"].keypoints_2d[..., 0] <= 1000
+    assert in_image.any() and not in_image.all()
+    assert (parts["hand"].trusted == in_image).all()
+    assert detect_parts(found, settings(), IMAGE)["hand"].trusted.all()

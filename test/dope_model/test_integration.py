@@ -52,11 +52,17 @@ def random_candidates(seed: int, part: str, count: int, classes: int) -> Candida
         boxes,
         boxes[:, None, :2] + poses[..., :2] * size[:, None],
         poses[..., 2:],
+        random.uniform(0.1, 0.9, (count, JOINTS[part])),
     )
 
 
 def left_of(c: Candidates) -> list[int]:
     return sorted(range(len(c.scores)), key=lambda i: -c.scores[i])
+
+
+def weight_by_the_book(c: Candidates, s: IntegrationSettings, candidate: int, joint: int) -> float:
+    sure = c.sureness[candidate, joint]
+    return c.scores[candidate] * (sure / (1 - sure)) ** s.sure_power
 
 
 def agreed_by_the_book(c: Candidates, s: IntegrationSettings, voters: list[int]) -> np.ndarray:
@@ -66,7 +72,8 @@ def agreed_by_the_book(c: Candidates, s: IntegrationSettings, voters: list[int])
     pose = np.zeros(best_pose.shape)
     for joint in range(len(pose)):
         legs = c.part == "body" and joint < 4
-        weight = {j: c.scores[j] * (0.1 if legs and c.classes[j] >= s.K else 1) for j in voters}
+        upper = {j: 0.1 if legs and c.classes[j] >= s.K else 1 for j in voters}
+        weight = {j: weight_by_the_book(c, s, j, joint) * upper[j] for j in voters}
         place = {j: c.keypoints_2d[j, joint] for j in voters}
         near = [
             [j for j in voters if math.dist(place[j], place[proposed]) <= reach]
@@ -127,7 +134,7 @@ def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
         for poses in (c.keypoints_2d, c.keypoints_3d):
             mean = np.zeros(poses.shape[1:])
             for joint in range(poses.shape[1]):
-                weight = {j: c.scores[j] for j in members}
+                weight = {j: weight_by_the_book(c, s, j, joint) for j in members}
                 if c.part == "body" and joint < 4:
                     weight = {j: w * (0.1 if c.classes[j] >= s.K else 1) for j, w in weight.items()}
                 total = sum(weight.values())
@@ -139,13 +146,16 @@ def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
     return sorted(found, key=lambda detection: -detection[0])
 
 
-@pytest.mark.parametrize("th_joint", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("th_joint", "sure_power"), [(0.0, 0.0), (0.1, 0.0), (0.0, 1.0), (0.1, 2.0)]
+)
 @pytest.mark.parametrize(("part", "overlap"), PART_OVERLAPS)
-def test_agrees_with_the_description_step_by_step(part, overlap, th_joint):
+def test_agrees_with_the_description_step_by_step(part, overlap, th_joint, sure_power):
     for seed in range(4):
         s = IntegrationSettings(
-            K=5, iou_func=overlap, th_iou=0.15, min_mode_score=0.1, th_joint=th_joint
-        )
+            K=5, iou_func=overlap, th_iou=0.15, min_mode_score=0.1, th_joint=th_joint,
+            sure_power=sure_power,
+        )  # fmt: skip
         candidates = random_candidates(seed, part, 60, 10)
         expected = integrate_by_the_book(candidates, s)
         got = integrate(candidates, s)
@@ -276,6 +286,35 @@ def test_candidates_of_a_whole_network_output():
     assert got.classes.tolist() == [0, 1, 1]
     assert got.boxes[:, 0].tolist() == [0, 0, 2]
     assert (got.keypoints_3d[2] == poses[1, 1]).all()
+
+
+def test_the_surer_candidate_says_where_a_joint_is():
+    candidates = candidates_from("face", [0, 0], [0.6, 0.3], [[0, 0, 100, 100], [10, 0, 110, 100]])
+    candidates.sureness[0], candidates.sureness[1] = 0.5, 0.8  # odds of 1 and 4
+    candidates.sureness[0, 0] = 1.0  # counts as 0.99
+    found = integrate(candidates, IntegrationSettings(K=10, sure_power=1))
+    assert found.keypoints_2d[0, 1:, 0] - candidates.keypoints_2d[0, 1:, 0] == pytest.approx(
+        10 * (0.3 * 4) / (0.6 + 0.3 * 4), abs=1e-4
+    )
+    assert found.keypoints_2d[0, 0, 0] == pytest.approx(10 * 1.2 / (0.6 * 99 + 1.2), abs=1e-4)
+    assert found.scores.tolist() == pytest.approx([0.9])
+
+
+@pytest.mark.parametrize("th_joint", [0.0, 0.1])
+def test_who_is_not_sure_is_neither_trusted_nor_told(th_joint):
+    """Two people in two places; the sureness of a joint is the mean by the candidates' scores."""
+    boxes = [[0, 0, 100, 100], [0, 0, 100, 100], [500, 0, 600, 100]]
+    candidates = candidates_from("body", [0, 0, 0], [0.6, 0.2, 0.5], boxes)
+    candidates.sureness[0], candidates.sureness[1], candidates.sureness[2] = 0.9, 0.5, 0.4
+    candidates.sureness[:2, 3] = 0.6, 0.2  # 0.5 on average, the other joints 0.8
+    s = IntegrationSettings(K=10, th_joint=th_joint, th_trusted=0.7)
+    found = integrate(candidates, s)
+    assert np.flatnonzero(~found.trusted[0]).tolist() == [3]
+    assert not found.trusted[1].any()
+    mean = (12 * 0.8 + 0.5) / 13
+    assert len(integrate(candidates, replace(s, th_sure=mean - 0.01))) == 1
+    assert len(integrate(candidates, replace(s, th_sure=mean + 0.01))) == 0
+    assert integrate(candidates, replace(s, th_trusted=0)).trusted.all()
 
 
 seeds = st.integers(0, 10_000)

@@ -17,7 +17,7 @@ from dope_model.checkpoint import load_checkpoint, save_checkpoint
 from dope_model.experts.tfjs_weights import tfjs_weights
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
-from dope_model.network.heads import DECISION, poses_from_deltas
+from dope_model.network.heads import DECISION, MapTrust, poses_from_deltas
 from dope_model.network.joint_maps import HAND_MAPS, KEYPOINTS, MAPS, maps_of_joints
 from dope_model.network.pyramid import ConvSame, unfold_maps
 from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of
@@ -421,3 +421,19 @@ def test_another_package_is_refused(tmp_path):
     wrong = tfjs_package(tmp_path / "x.tgz", {"a": np.zeros(2)}, "package/other/model.json")
     with pytest.raises(ValueError, match="not the package that mobilenet_v2_keypoints comes from"):
         convert_backbone("mobilenet_v2_keypoints", wrong)
+
+
+@pytest.mark.parametrize(
+    ("part", "joints"), [("body", 13), ("body", 14), ("hand", 21), ("face", 84)]
+)
+def test_a_joint_is_as_sure_as_its_map(part, joints):
+    """One without a map is as sure as the part's maps are on average."""
+    channels = 5 * MAPS + 7
+    trust = MapTrust(part, channels, joints)
+    vectors = torch.rand(3, channels, generator=torch.Generator().manual_seed(4))
+    sure = vectors[:, 7 + 2 * MAPS : 7 + 3 * MAPS].numpy()  # the third value of all maps
+    maps = maps_of_joints(part, joints)
+    expected = np.repeat(sure[:, list(maps.values())].mean(axis=1)[:, None], joints, axis=1)
+    for joint, number in maps.items():
+        expected[:, joint] = sure[:, number]
+    assert trust.sureness(vectors).numpy() == pytest.approx(expected, abs=1e-6)

@@ -262,7 +262,7 @@ def regression_case(valid_2d=True):
     valid = torch.ones(2, 2, 2, dtype=torch.bool)
     valid[0, 0, 0] = valid_2d
     targets = BoxTargets(boxes, torch.tensor([2, 0]), poses, valid)
-    return PartOutput(torch.zeros(2, 3), deltas), anchors, targets
+    return PartOutput(torch.zeros(2, 3), deltas, torch.ones(2, 2)), anchors, targets
 
 
 def test_regression_by_hand():

@@ -63,18 +63,21 @@ class BatchedFinder:
         counts = [len(b) for b in boxes]
         candidates: list[dict[str, Candidates]] = [{} for _ in pictures]
         for part, output in outputs.items():
-            rows = zip(output.logits.split(counts), output.deltas.split(counts), strict=True)
-            for i, (logits, deltas) in enumerate(rows):
-                own = PartOutput(logits, deltas)
+            values = (output.logits, output.deltas, output.sureness)
+            rows = zip(*(v.split(counts) for v in values), strict=True)
+            for i, row in enumerate(rows):
+                own = PartOutput(*row)
                 candidates[i][part] = self._candidates(part, own, boxes[i] * scale)
-        return [detect_parts(own, self.checkpoint.integration) for own in candidates]
+        settings, image_shape = self.checkpoint.integration, pictures[0].shape
+        return [detect_parts(own, settings, image_shape) for own in candidates]
 
     def _candidates(self, part: str, output: PartOutput, boxes: torch.Tensor) -> Candidates:
         scores = output.logits.softmax(dim=1)[:, 1:]
         roi, classes = (scores >= self.min_scores[part]).nonzero(as_tuple=True)
         anchors = self.network.branches[part].anchor_poses[classes]
         poses_2d, poses_3d = poses_from_deltas(boxes[roi], anchors, output.deltas[roi, classes])
-        arrays = (classes, scores[roi, classes], boxes[roi], poses_2d, poses_3d)
+        score = scores[roi, classes]
+        arrays = (classes, score, boxes[roi], poses_2d, poses_3d, output.sureness[roi])
         return Candidates(part, *(array.cpu().numpy() for array in arrays))
 
 
