@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 SOURCE ?= astronaut
-MODEL ?= experts
+MODEL ?= dope_lite
 SECONDS ?=
 PYTEST_ARGS ?=
 export SOURCE MODEL PYTHON
@@ -27,7 +27,8 @@ help:  ## this list
 	@echo
 	@echo 'make demo SOURCE=...   astronaut (default), clip (two rendered people), a picture, a folder'
 	@echo '                       of pictures, a video, /dev/video0 or 0 for a camera'
-	@echo '          MODEL=...    experts (default), experts:fast, experts:thorough or a weights file'
+	@echo '          MODEL=...    dope_lite (default), experts (no PyTorch needed, 5 GB less),'
+	@echo '                       experts:thorough or a weights file'
 	@echo '          SECONDS=...  how long to record (default 15, or 3 per picture of a folder)'
 	@echo 'make ... PYTHON=...    the Python to make .venv with (3.10 to 3.12)'
 

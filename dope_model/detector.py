@@ -1,6 +1,6 @@
 """All that most callers need: load a model, give it an image, get people.
 
-detector = WholeBodyDetector.load("experts")
+detector = WholeBodyDetector.load()
 people = detector(rgb)
 """
 
@@ -20,7 +20,8 @@ from dope_model.postprocess.assembly import assemble
 if TYPE_CHECKING:
     from dope_model.runtime import Engine
 
-DEFAULT_MODEL = "experts"
+DEFAULT_MODEL = "dope_lite"
+"""The network whose weights come with the package."""
 EXPERTS = "experts"
 PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
 
@@ -57,8 +58,8 @@ class WholeBodyDetector:
         """Load a model by name or file.
 
         Args:
-            model: "experts" (the same as "experts:fast") or "experts:thorough" for the ready-made
-                part experts, or the path of a weights file.
+            model: "dope_lite", or the path of a weights file, for a network; "experts" (the same as
+                "experts:fast") or "experts:thorough" for the ready-made part experts.
             device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
             mode: "realtime" (400 px, 50 proposals, FP16), "paper" (800 px, 1000 proposals) or
                 "trained" (what the weights were trained for), for networks.

@@ -430,7 +430,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="IN", help="folder of a bag, or its one file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new bag")
     parser.add_argument("--image-topic", required=True, help="raw or compressed images")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="experts, or a weights file")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="as for dope_node (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument("--namespace", default="/dope", help="of the new topics")

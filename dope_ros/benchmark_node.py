@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dope_model.detector import DEFAULT_MODEL
 from dope_ros.demo import Processes, free_domain_id, isolated_environment, node_command
 
 SIZES = {"VGA": (640, 480), "1080p": (1920, 1080)}
@@ -335,7 +336,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m dope_ros.benchmark_node", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--model", default="experts", help="parameter of dope_node (%(default)s)")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="parameter of dope_node (%(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="likewise")
     parser.add_argument("--mode", default="realtime", help="likewise")
     parser.add_argument("--engine", default="auto", help="likewise")

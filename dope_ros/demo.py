@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
+from dope_model.detector import DEFAULT_MODEL
 from dope_model.pictures import pictures_in
 
 _SECONDS_PER_PICTURE = 3.0
@@ -189,7 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="astronaut, clip (two rendered people), a picture, a folder of pictures, a video, "
         "/dev/videoN or N (%(default)s)",
     )
-    parser.add_argument("--model", default="experts", help="parameter of dope_node (%(default)s)")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="parameter of dope_node (%(default)s)"
+    )
     parser.add_argument("--seconds", help="how long to record (15, or 3 per picture of a folder)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder (%(default)s)")
     parser.add_argument("--domain", type=int, help="ROS_DOMAIN_ID (one that nobody uses)")

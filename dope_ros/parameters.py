@@ -16,6 +16,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from dope_model.detector import DEFAULT_MODEL
 from dope_model.network.config import MODE_NAMES
 from dope_model.runtime import ENGINES
 from dope_model.smoothing import OneEuroSettings
@@ -137,9 +138,9 @@ class Setting:
 DOPE_NODE = (
     Setting(
         "model",
-        "experts",
-        "What finds the people: 'experts' (the same as 'experts:fast'), 'experts:thorough', "
-        "'dope_lite', or the path of a weights file.",
+        DEFAULT_MODEL,
+        "What finds the people: 'dope_lite', or the path of a weights file, for a network; "
+        "'experts' (the same as 'experts:fast') or 'experts:thorough' for ready-made experts.",
         changes=UNCONFIGURED,
     ),
     Setting(

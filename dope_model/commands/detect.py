@@ -27,8 +27,9 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
     parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="experts, experts:thorough, or a weights file"
-    )
+        "--model", default=DEFAULT_MODEL,
+        help="dope_lite, experts, experts:thorough or a weights file (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument(

@@ -15,6 +15,7 @@ import numpy as np
 from rclpy.executors import SingleThreadedExecutor
 
 import dope_ros.node
+from dope_model.detector import DEFAULT_MODEL
 from dope_model.poses import PartPose, WholeBody
 
 
@@ -47,7 +48,7 @@ class LightDetector:
 
     def load(self, model: str, **_: str) -> LightDetector:
         """In the place of `WholeBodyDetector.load`; knows no weights file."""
-        if not model.startswith("experts"):
+        if model != DEFAULT_MODEL:
             raise FileNotFoundError(f"no weights file at {model}")
         self.loaded += 1
         return self

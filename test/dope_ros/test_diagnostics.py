@@ -5,6 +5,7 @@ from camera_help import grey, image_at
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
+from dope_model.detector import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.demo_camera import AS_CAMERAS_DO
 from dope_ros.diagnostics import (
@@ -263,7 +264,7 @@ def test_diagnostics_of_a_running_node(graph, start):
     assert value(camera, "publishers") == "1"
     assert value(camera, "image") == "64 x 48 rgb8"
     assert value(detector, "engine") == "light detector"
-    assert value(detector, "model") == "experts"
+    assert value(detector, "model") == DEFAULT_MODEL
     assert value(detector, "device") == "auto"
     assert value(detector, "state") == "active"
     assert float(value(detector, "detect (ms)")) >= 50
@@ -311,7 +312,7 @@ def test_diagnostics_of_a_late_node_and_of_one_that_is_not_configured(graph, sta
     assert value(newest["detector"], "state") == "unconfigured"
     assert newest["camera"].message == "not listening"
 
-    assert graph.set_parameter(node, "model", "experts") == ""
+    assert graph.set_parameter(node, "model", DEFAULT_MODEL) == ""
     assert graph.transition(node, "configure")
     assert graph.transition(node, "activate")
     assert graph.spin_until(lambda: newest["camera"].level == WARN)

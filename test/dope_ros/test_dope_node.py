@@ -21,7 +21,7 @@ from dope_ros.demo_camera import AS_CAMERAS_DO
 @pytest.fixture(scope="module")
 def expected(astronaut) -> list[WholeBody]:
     """What the detector says when it is called directly."""
-    people = WholeBodyDetector.load("experts")(astronaut)
+    people = WholeBodyDetector.load()(astronaut)
     assert people, "the model finds nobody in the astronaut picture"
     return people
 

@@ -141,7 +141,7 @@ def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_pa
     answer = graph.call(GetParameters, "/people/dope_node/get_parameters", request)
     min_score, model = answer.values
     assert min_score.double_value == 0.625
-    assert model.string_value == "experts"
+    assert model.string_value == "dope_lite"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from std_srvs.srv import SetBool
 from visualization_msgs.msg import Marker, MarkerArray
 
 import dope_ros.node
+from dope_model.detector import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.demo_camera import AS_CAMERAS_DO
 
@@ -83,7 +84,7 @@ def test_a_node_whose_model_cannot_be_loaded_lives_on_and_can_be_configured(grap
     assert graph.state(node) == "unconfigured"
     assert not graph.transition(node, "configure")
 
-    assert graph.set_parameter(node, "model", "experts") == ""
+    assert graph.set_parameter(node, "model", DEFAULT_MODEL) == ""
     assert graph.transition(node, "configure"), process.output()
     assert graph.transition(node, "activate")
     camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
