@@ -35,7 +35,7 @@ _REACH = 0.35
 _LENIENCE = 1.0
 """Share by which the reach grows in each second in which someone is not seen."""
 _PARTIAL = 0.15
-"""Added for people of whom there is only a hand or a face: bodies choose first."""
+"""Added where there is, or was, only a hand or a face: bodies choose first, and their like."""
 _JOINT_NOISE = 0.02
 _ACCELERATION = 1.2
 """Spectral density of the acceleration, heights / s^1.5."""
@@ -184,11 +184,11 @@ def _distance(norfair) -> type:
             distances = np.full((len(candidates or ()), len(objects)), np.inf)
             for row, detection in enumerate(candidates or ()):
                 seen = detection.scores > 0
-                partial = _PARTIAL if seen.sum() < _LEAST_SEEN else 0.0
                 for column, one in enumerate(objects):
                     both = seen & one.detected_at_least_once_points
                     if not both.any():
                         continue
+                    partial = _PARTIAL if both.sum() < _LEAST_SEEN else 0.0
                     height = max(detection.data[2], one.last_detection.data[2])
                     away = np.linalg.norm(detection.points[both] - one.estimate[both], axis=1)
                     unseen = _TICK * (one.age - one.last_detection.age)

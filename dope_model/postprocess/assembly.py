@@ -7,7 +7,7 @@ import numpy as np
 from dope_model.poses import PART_SLOTS, PartDetections, WholeBody
 from dope_model.skeleton import BODY
 
-# Boxes reach this share of their longer side (hands) or of each side (faces) further.
+# Boxes reach this share of their longer side further.
 BOX_MARGIN = 0.1
 
 _WRISTS = {"right_hand": BODY.index["right_wrist"], "left_hand": BODY.index["left_wrist"]}
@@ -18,9 +18,10 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
     """Attach hands and faces to bodies; people by descending score, bodies first.
 
     A hand belongs to the body whose wrist of that side is nearest to the hand's, at most the
-    longer side of the hand's box away; a face to the body whose head joint lies in its box. Pairs
-    are made nearest first, so where several would fit nobody is left over without need. A hand or
-    a face that finds no body becomes a person without one.
+    longer side of the hand's box away; a face to the body whose head joint lies in its box, made
+    square: from the side a face is narrow, and the head lies behind it. Pairs are made nearest
+    first, so where several would fit nobody is left over without need. A hand or a face that finds
+    no body becomes a person without one.
 
     Args:
         parts: detections by part; missing parts count as not detected.
@@ -87,11 +88,10 @@ def _face_owners(bodies: PartDetections | None, faces: PartDetections) -> dict[i
     if bodies is None or not len(bodies) or not len(faces):
         return {}
     boxes = faces.boxes
-    size = boxes[:, 2:] - boxes[:, :2]
-    low, high = boxes[:, :2] - BOX_MARGIN * size, boxes[:, 2:] + BOX_MARGIN * size
-    heads = bodies.keypoints_2d[:, None, _HEAD]
-    inside = ((heads >= low) & (heads <= high)).all(axis=-1)
-    distance = np.linalg.norm(heads - (boxes[:, :2] + boxes[:, 2:]) / 2, axis=-1)
+    reach = (0.5 + BOX_MARGIN) * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    away = bodies.keypoints_2d[:, None, _HEAD] - (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (np.abs(away) <= reach[:, None]).all(axis=-1)
+    distance = np.linalg.norm(away, axis=-1)
     pairs = _nearest_pairs(np.where(inside, distance, np.inf))
     return {face: body for body, face in pairs}
 

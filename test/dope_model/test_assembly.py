@@ -107,6 +107,12 @@ def test_face_box_has_a_margin_of_a_tenth():
     assert len(assemble({"body": bodies([FAR, FAR, (211, 150)]), "face": face})) == 2
 
 
+def test_a_face_from_the_side_is_narrow_and_the_head_behind_it():
+    face = faces((100, 100, 140, 180))  # its square is 80 px wide, and 8 more on each side
+    assert len(assemble({"body": bodies([FAR, FAR, (167, 140)]), "face": face})) == 1
+    assert len(assemble({"body": bodies([FAR, FAR, (169, 140)]), "face": face})) == 2
+
+
 def test_overlapping_faces_go_to_the_nearest_heads():
     people = assemble(
         {
