@@ -85,6 +85,7 @@ class WholeBodyDetector:
             raise ImportError(
                 f"the network needs PyTorch, torchvision and safetensors ({error}): "
                 + pip_install("torch", "torchvision", "safetensors")
+                + f"; the model {EXPERTS!r} needs none of them"
             ) from error
         from dope_model.postprocess.fusion import detect_parts
 

@@ -35,7 +35,8 @@ _REACH = 0.35
 _LENIENCE = 1.0
 """Share by which the reach grows in each second in which someone is not seen."""
 _PARTIAL = 0.15
-"""Added where there is, or was, only a hand or a face: bodies choose first, and their like."""
+"""Added where fewer than `_LEAST_SEEN` joints are compared, as with a hand or a face alone: bodies
+choose first, and from bodies."""
 _JOINT_NOISE = 0.02
 _ACCELERATION = 1.2
 """Spectral density of the acceleration, heights / s^1.5."""

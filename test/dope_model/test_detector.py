@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -71,6 +72,12 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
     pytest.importorskip("torch")
     with pytest.raises(FileNotFoundError, match="no weights file"):
         WholeBodyDetector.load(str(tmp_path / "none.safetensors"))
+
+
+def test_without_pytorch_it_says_what_to_install_and_what_does_without(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dope_model.checkpoint", None)
+    with pytest.raises(ImportError, match="pip install torch torchvision.*'experts' needs none"):
+        WholeBodyDetector.load()
 
 
 def test_devices_that_are_not_here_are_named(weights):
