@@ -21,7 +21,7 @@ def dope_node(context):
     """The node; launch arguments that are given come before the config file's parameters."""
     # Plain dictionary values keep their types: a file named 1.0 stays a name.
     given = {}
-    for name in ("model", "mode", "image_transport", "id_prefix"):
+    for name in ("model", "mode", "engine", "device", "image_transport", "id_prefix"):
         if text := LaunchConfiguration(name).perform(context):
             given[name] = text
     for name in ("rectified", "publish_tf", "publish_rep155", "autostart", "use_sim_time"):
@@ -137,6 +137,16 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 choices=["", "realtime", "paper", "trained"],
                 description="A network's configuration; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "engine",
+                default_value="",
+                description="What a network runs on; empty: as in config",
+            ),
+            DeclareLaunchArgument(
+                "device",
+                default_value="",
+                description="Where a network runs: auto, cpu, cuda or cuda:N; empty: as in config",
             ),
             DeclareLaunchArgument(
                 "autostart",

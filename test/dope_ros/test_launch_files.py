@@ -157,12 +157,13 @@ def test_the_node_starts_by_itself_or_waits_for_others(graph, launched):
     assert graph.node.count_subscribers("/image_raw/compressed") == 1
     launched(
         *("dope.launch.py", "namespace:=waits", "autostart:=false", "use_sim_time:=true"),
-        "mode:=trained",
+        *("mode:=trained", "engine:=eager", "device:=cpu"),
     )
     assert graph.state("/waits/dope_node") == "unconfigured"
-    request = GetParameters.Request(names=["use_sim_time", "mode"])
+    request = GetParameters.Request(names=["use_sim_time", "mode", "engine", "device"])
     values = graph.call(GetParameters, "/waits/dope_node/get_parameters", request).values
-    assert values[0].bool_value is True and values[1].string_value == "trained"
+    assert values[0].bool_value is True
+    assert [value.string_value for value in values[1:]] == ["trained", "eager", "cpu"]
     assert graph.transition("/waits/dope_node", "configure")
     assert graph.transition("/waits/dope_node", "activate")
 
