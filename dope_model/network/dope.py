@@ -157,13 +157,15 @@ class DopeNetwork(nn.Module):
         outputs = self.classify(features, [boxes])
         scale = boxes.new_tensor([width / shape[1], height / shape[0]]).repeat(2)
         return {
-            name: self._candidates(name, output, boxes * scale, min_scores[name])
+            name: self.candidates(name, output, boxes * scale, min_scores[name])
             for name, output in outputs.items()
         }
 
-    def _candidates(
+    def candidates(
         self, name: str, output: PartOutput, boxes: Tensor, min_score: float
     ) -> PartCandidates:
+        """Pose candidates of one part that reach `min_score`, from what its branches say about
+        boxes (R, 4) px of the original image."""
         scores = output.logits.softmax(dim=1)[:, 1:]
         roi, classes = (scores >= min_score).nonzero(as_tuple=True)
         poses_2d, poses_3d = poses_from_deltas(

@@ -84,7 +84,7 @@ class EagerEngine:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""
         image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1)
         found = self.network(image, self.min_scores)
-        return {name: _to_arrays(name, candidates) for name, candidates in found.items()}
+        return {name: to_arrays(name, candidates) for name, candidates in found.items()}
 
 
 class StaticEngine(GraphEngine):
@@ -218,7 +218,8 @@ def _fastest_convolutions() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def _to_arrays(part: str, found: PartCandidates) -> Candidates:
+def to_arrays(part: str, found: PartCandidates) -> Candidates:
+    """The network's candidates of one part as plain arrays."""
     return Candidates(
         part,
         found.classes.cpu().numpy(),

@@ -14,11 +14,11 @@ import torch
 from dope_model.benchmark.protocols.protocol import Found
 from dope_model.checkpoint import Checkpoint, load_checkpoint
 from dope_model.network.config import Mode, mode_named
-from dope_model.network.heads import PartOutput, poses_from_deltas
+from dope_model.network.heads import PartOutput
 from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.fusion import detect_parts
 from dope_model.runtime.static_graph import for_inference
-from dope_model.runtime.torch_engine import pick_device
+from dope_model.runtime.torch_engine import pick_device, to_arrays
 
 
 class BatchedFinder:
@@ -67,18 +67,10 @@ class BatchedFinder:
             rows = zip(*(v.split(counts) for v in values), strict=True)
             for i, row in enumerate(rows):
                 own = PartOutput(*row)
-                candidates[i][part] = self._candidates(part, own, boxes[i] * scale)
+                found = network.candidates(part, own, boxes[i] * scale, self.min_scores[part])
+                candidates[i][part] = to_arrays(part, found)
         settings, image_shape = self.checkpoint.integration, pictures[0].shape
         return [detect_parts(own, settings, image_shape) for own in candidates]
-
-    def _candidates(self, part: str, output: PartOutput, boxes: torch.Tensor) -> Candidates:
-        scores = output.logits.softmax(dim=1)[:, 1:]
-        roi, classes = (scores >= self.min_scores[part]).nonzero(as_tuple=True)
-        anchors = self.network.branches[part].anchor_poses[classes]
-        poses_2d, poses_3d = poses_from_deltas(boxes[roi], anchors, output.deltas[roi, classes])
-        score = scores[roi, classes]
-        arrays = (classes, score, boxes[roi], poses_2d, poses_3d, output.sureness[roi])
-        return Candidates(part, *(array.cpu().numpy() for array in arrays))
 
 
 def batched_finder(model: str, mode: str, engine: str, device: str) -> BatchedFinder | None:
