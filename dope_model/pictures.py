@@ -1,7 +1,8 @@
-"""Picture files: which files are pictures, and reading them."""
+"""Picture files, and sheets of pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -26,3 +27,62 @@ def read_rgb(path: Path) -> np.ndarray:
     if bgr is None:
         raise ValueError(f"{path} is not a picture, or is damaged")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB in the format of the path's ending.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    if not cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1])):
+        raise OSError(f"{path} could not be written")
+
+
+CELL = (400, 400)
+"""Width and height of a sheet's cells, px."""
+
+
+def fitted(picture: np.ndarray, cell: tuple[int, int] = CELL) -> np.ndarray:
+    """A picture (H, W, 3) shrunk or enlarged to fit a sheet's cell."""
+    scale = min(cell[0] / picture.shape[1], cell[1] / picture.shape[0])
+    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    return cv2.resize(
+        picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+
+
+def picture_sheet(
+    pictures: Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    columns: int = 5,
+    cell: tuple[int, int] = CELL,
+) -> np.ndarray:
+    """Pictures side by side on one sheet, row by row, each `fitted` to its cell.
+
+    Args:
+        pictures: (H, W, 3) uint8 RGB each, of any size; at least one.
+        captions: one per picture, written into its upper left corner; or none at all.
+        cell: width and height of a cell, px.
+
+    Returns:
+        The sheet, uint8 RGB.
+    """
+    width, height = cell
+    columns = min(columns, len(pictures))
+    sheet = np.full((-(-len(pictures) // columns) * height, columns * width, 3), 30, np.uint8)
+    for number, picture in enumerate(pictures):
+        shown = fitted(picture, cell)
+        row, column = divmod(number, columns)
+        top = row * height + (height - shown.shape[0]) // 2
+        left = column * width + (width - shown.shape[1]) // 2
+        sheet[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+        if captions:
+            corner, text = (column * width, row * height), captions[number]
+            (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+            cv2.rectangle(
+                sheet, corner, (corner[0] + wide + 6, corner[1] + tall + 8), (0, 0, 0), -1
+            )
+            cv2.putText(sheet, text, (corner[0] + 3, corner[1] + tall + 4),
+                        cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 0), 1, cv2.LINE_AA)  # fmt: skip
+    return sheet

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 
 from dope_model.hints import pip_install
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
-from dope_model.rendering.sample import CLIP
+from dope_model.sample import CLIP
 from dope_ros import parameters
 from dope_ros.conversions import rgb_to_image
 from dope_ros.running import run_node

@@ -22,7 +22,7 @@ from dope_model.depth import DepthImage
 from dope_model.lens import LensCamera
 from dope_model.placement import Camera, Intrinsics, place_people, place_root, roots_of
 from dope_model.poses import PartPose, WholeBody
-from dope_model.rendering.sample import LABELS
+from dope_model.sample import LABELS
 
 WIDTH, HEIGHT = 640, 480
 PINHOLE = Intrinsics(520.0, 520.0, 321.5, 238.0)

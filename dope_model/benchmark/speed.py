@@ -33,7 +33,7 @@ from dope_model.postprocess.assembly import assemble
 from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.fusion import detect_parts
 from dope_model.postprocess.settings import IntegrationSettings
-from dope_model.rendering.sample import CLIP
+from dope_model.sample import CLIP
 
 log = logging.getLogger(__name__)
 

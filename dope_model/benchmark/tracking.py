@@ -20,7 +20,7 @@ from dope_model.benchmark.metrics import instance_size, keypoint_similarity, mat
 from dope_model.datasets.labels import LabelSet, Sample, Visibility
 from dope_model.detector import WholeBodyDetector
 from dope_model.poses import PartPose, WholeBody
-from dope_model.rendering.sample import CLIP, LABELS
+from dope_model.sample import CLIP, LABELS
 from dope_model.tracking import PersonTracker
 
 

@@ -12,11 +12,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dope_model.benchmark.report import fitted, picture_sheet, write_picture
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import draw_people, side_by_side
 from dope_model.network.config import MODE_NAMES
-from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
+from dope_model.pictures import (
+    PICTURE_SUFFIXES,
+    fitted,
+    picture_sheet,
+    pictures_in,
+    read_rgb,
+    write_picture,
+)
 from dope_model.poses import PART_SLOTS, WholeBody
 from dope_model.runtime import ENGINES
 

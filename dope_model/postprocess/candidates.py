@@ -47,34 +47,6 @@ class Candidates:
     def skeleton(self) -> Skeleton:
         return skeleton_for(self.part, self.joint_count)
 
-    @classmethod
-    def from_all_classes(
-        cls,
-        part: str,
-        scores: np.ndarray,
-        boxes: np.ndarray,
-        poses_2d: np.ndarray,
-        poses_3d: np.ndarray,
-        min_score: float,
-    ) -> Candidates:
-        """The (box, class) pairs of a network's whole output that reach `min_score`.
-
-        Args:
-            scores: (N, C + 1) softmax, background first.
-            boxes: (N, 4) px.
-            poses_2d: (N, C, J, 2) px.
-            poses_3d: (N, C, J, 3) m.
-        """
-        box, pose_class = np.nonzero(scores[:, 1:] >= min_score)
-        return cls(
-            part,
-            pose_class,
-            scores[box, pose_class + 1],
-            boxes[box],
-            poses_2d[box, pose_class],
-            poses_3d[box, pose_class],
-        )
-
     @staticmethod
     def concatenate(items: Sequence[Candidates]) -> Candidates:
         """All candidates of several, of one part, one after the other."""

@@ -147,15 +147,6 @@ class BodyModel:
                 posed[bone] = posed[parent] + rotations[parent] @ offset
         return posed
 
-    def from_local(self, local: dict[str, np.ndarray]) -> np.ndarray:
-        """World rotations (B, 3, 3) from rotations relative to the parent; others are identity."""
-        world = np.tile(np.eye(3), (len(self.bones), 1, 1))
-        for bone, parent in enumerate(self.parents):
-            above = world[parent] if parent >= 0 else np.eye(3)
-            turn = local.get(self.bones[bone])
-            world[bone] = above if turn is None else above @ turn
-        return world
-
     def joints(self, posed_heads: np.ndarray, posed_vertices: np.ndarray) -> Joints:
         """The labelled joints of a posed body."""
         ears = np.concatenate([self.landmarks["ears"][side] for side in SIDES])

@@ -1,7 +1,7 @@
 """Body poses that were found rather than sampled: lifted from pictures, and MakeHuman's own.
 
-`body_poses.npz` holds joint angles, no lengths, so that they fit every body. `lifting.py` makes it
-and says where the poses come from.
+`body_poses.npz` holds joint angles, no lengths, so that they fit every body. README.md says
+where the poses come from.
 """
 
 from __future__ import annotations

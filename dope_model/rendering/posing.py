@@ -159,18 +159,6 @@ class Poser:
         self._bend_toes(draft)
         return Pose(draft.turns, self.model.pose_bones(self.heads, draft.turns), "controlled")
 
-    def heads_of(self, pose: LibraryPose) -> np.ndarray:
-        """(B, 3) where the bones of this body start in a pose of the library."""
-        draft = self._draft_of(pose)
-        self._set_library_arms(draft, pose)
-        return self.model.pose_bones(self.heads, draft.turns)
-
-    def runs_through_itself(self, pose: LibraryPose) -> bool:
-        """Whether limbs of this body do, hands not counted, in a pose of the library."""
-        draft = self._draft_of(pose)
-        self._set_library_arms(draft, pose)
-        return any("palm" not in a + b for a, b in self._hits(draft))
-
     def _set_library_arms(self, draft: _Draft, pose: LibraryPose) -> None:
         for side in SIDES:
             self._arm(draft, side, ArmAngles(*pose.arms[side], 0.0))

@@ -7,9 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dope_model.benchmark.report import picture_sheet, write_picture
 from dope_model.datasets.labels import LabelSet, Sample, Visibility
-from dope_model.pictures import read_rgb
+from dope_model.pictures import picture_sheet, read_rgb, write_picture
 from dope_model.skeleton import PARTS, skeleton_for
 
 _HIDDEN = {

@@ -648,7 +648,6 @@ def test_table_1_wants_data_and_names(tmp_path, capsys):
     assert "NAME=WEIGHTS" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_batched_network_finds_what_the_single_one_finds():
     torch = pytest.importorskip("torch")
     from random_networks import SMALL, small_checkpoint

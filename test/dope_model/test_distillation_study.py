@@ -14,7 +14,7 @@ from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import load_checkpoint  # noqa: E402
 from dope_model.datasets.conversions import LSP_JOINTS  # noqa: E402
 from dope_model.datasets.labels import LabelSet, Visibility  # noqa: E402
-from dope_model.rendering.sample import CLIP, LABELS  # noqa: E402
+from dope_model.sample import CLIP, LABELS  # noqa: E402
 from dope_model.skeleton import BODY, PARTS  # noqa: E402
 from dope_model.training.close_ups import close_ups  # noqa: E402
 
@@ -44,7 +44,6 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_a_study_from_labels_to_table_and_again(data, capsys):
     settings = ["per_part=70", "held_out=10", "expert_epochs=1", "epochs=1",
                 "training.width=64", "training.height=64", "training.workers=0",

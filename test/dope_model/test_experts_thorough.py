@@ -76,7 +76,6 @@ def astronaut() -> np.ndarray:
     return data.astronaut()
 
 
-@pytest.mark.slow
 def test_the_astronaut(thorough, astronaut):
     found, ignored = thorough.detect_with_ignored(astronaut)
     assert {part: len(detections) for part, detections in found.items()} == {
@@ -98,7 +97,6 @@ def test_the_astronaut(thorough, astronaut):
         assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-@pytest.mark.slow
 def test_four_in_a_row(thorough, astronaut):
     """As large as each other, so that none is a part of another."""
     small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
@@ -106,7 +104,6 @@ def test_four_in_a_row(thorough, astronaut):
     assert len(found["body"]) >= 3 and len(found["face"]) == 4
 
 
-@pytest.mark.slow
 def test_nobody_is_found_where_nobody_is(thorough):
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     for picture in (noise, np.zeros((1, 1, 3), np.uint8), np.zeros((2, 40_000, 3), np.uint8)):

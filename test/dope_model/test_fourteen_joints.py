@@ -47,7 +47,6 @@ def test_only_bodies_of_13_joints_are_widened():
         widened(widened(small_checkpoint()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2_keypoints"])
 def test_the_command_trains_the_last_body_layer_alone(tmp_path, backbone):
     import cv2

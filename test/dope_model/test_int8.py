@@ -242,7 +242,6 @@ def test_ranges_go_with_the_weights_and_no_further(tmp_path):
     assert mixed_with_start(loaded, {}, 0.5).input_ranges == {}
 
 
-@pytest.mark.slow
 def test_int8_is_packed_only_within_the_bound(weights_and_pictures, tmp_path, monkeypatch, capsys):
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path / "cache"))

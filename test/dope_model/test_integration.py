@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.integration import integrate
-from dope_model.postprocess.nms import nms_keep, suppress
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
 from dope_model.skeleton import BODY, skeleton_for
 
@@ -262,10 +261,10 @@ def test_a_joint_is_where_most_scores_agree():
 def test_nobody_is_no_special_case(part):
     nobody = candidates_from(part, np.zeros(0, int), [], np.zeros((0, 4)))
     agreed = IntegrationSettings(K=5, th_joint=0.1)
-    for found in (integrate(nobody, agreed), suppress(nobody, 5)):
-        assert found.part == part
-        assert len(found) == 0
-        assert found.boxes.shape == (0, 4)
+    found = integrate(nobody, agreed)
+    assert found.part == part
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
 
 
 def test_settings_refuse_what_they_do_not_know():
@@ -275,17 +274,6 @@ def test_settings_refuse_what_they_do_not_know():
         IntegrationSettings.from_dict({"K": 5, "th": 0.1})
     assert IntegrationSettings(K=5).min_candidate_score(10) == pytest.approx(0.01)
     assert IntegrationSettings(K=5, score_th=0.3).min_candidate_score(10) == 0.3
-
-
-def test_candidates_of_a_whole_network_output():
-    scores = np.array([[0.5, 0.4, 0.1], [0.9, 0.02, 0.08]])
-    poses = np.arange(2 * 2 * 84 * 3, dtype=float).reshape(2, 2, 84, 3)
-    boxes = np.array([[0, 0, 1, 1], [2, 2, 3, 3]])
-    got = Candidates.from_all_classes("face", scores, boxes, poses[..., :2], poses, 0.05)
-    assert got.scores.tolist() == [0.4, 0.1, 0.08]
-    assert got.classes.tolist() == [0, 1, 1]
-    assert got.boxes[:, 0].tolist() == [0, 0, 2]
-    assert (got.keypoints_3d[2] == poses[1, 1]).all()
 
 
 def test_the_surer_candidate_says_where_a_joint_is():
@@ -348,16 +336,6 @@ def test_moving_the_image_moves_the_poses(seed, overlap, du, dv):
     same(integrate(candidates, s), integrate(moved, s), shift=(du, dv))
 
 
-@settings(deadline=None, max_examples=40)
-@given(seeds, st.floats(0.25, 4.0))
-def test_scaling_the_image_scales_the_poses(seed, scale):
-    """With NMS, whose overlap has no pixel in it; the integration's "+ 1" breaks the symmetry."""
-    candidates = random_candidates(seed, "body", 40, 20)
-    scaled = candidates.select(np.arange(40))
-    scaled.boxes, scaled.keypoints_2d = scaled.boxes * scale, scaled.keypoints_2d * scale
-    same(suppress(candidates, 5), suppress(scaled, 5), scale=scale)
-
-
 def test_scaling_a_large_image_scales_the_poses():
     """At thousands of pixels the "+ 1" is lost in the box."""
     for seed in range(5):
@@ -385,23 +363,3 @@ def test_mirroring_the_image_mirrors_the_poses(seed, overlap):
     assert np.allclose(a.scores, b.scores, rtol=1e-4)
     assert np.allclose(a.keypoints_2d[:, swap] * [-1, 1] + [width, 0], b.keypoints_2d, atol=1e-2)
     assert np.allclose(a.keypoints_3d[:, swap] * [-1, 1, 1], b.keypoints_3d, atol=1e-4)
-
-
-def test_nms_keeps_what_torchvision_keeps():
-    torch = pytest.importorskip("torch")
-    from torchvision.ops import nms
-
-    for seed in range(10):
-        candidates = random_candidates(seed, "face", 80, 10).best_first()
-        boxes = torch.tensor(candidates.boxes)
-        expected = nms(boxes, torch.tensor(candidates.scores), 0.4).tolist()
-        assert nms_keep(candidates.boxes, 0.4).tolist() == expected
-
-
-def test_nms_gives_each_hand_its_own_side():
-    candidates = candidates_from(
-        "hand", [7, 2, 3], [0.9, 0.8, 0.1], [[0, 0, 9, 9], [50, 0, 59, 9], [90, 0, 99, 9]]
-    )
-    found = suppress(candidates, hand_classes_per_side=5)
-    assert found.is_left.tolist() == [True, False]
-    assert found.scores.tolist() == pytest.approx([0.9, 0.8])

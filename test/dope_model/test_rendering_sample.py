@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dope_model.datasets.labels import LabelSet, Visibility
-from dope_model.rendering.sample import CLIP, LABELS
+from dope_model.sample import CLIP, LABELS
 from dope_model.skeleton import BODY
 
 

@@ -256,7 +256,6 @@ def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path):
         list(render_images(tmp_path, 0, RenderSettings(seed=9, acrobats=0.5)))
 
 
-@pytest.mark.slow
 def test_workers_and_resuming_change_nothing(tmp_path):
     require_studio()
     settings = RenderSettings(seed=9, people=(1, 2), size=(160, 120), supersampling=1)

@@ -125,7 +125,6 @@ def test_the_report_says_what_was_measured_and_what_not():
     assert "| agreed on | 1 | 2.00 | 1.96 % |" in said
 
 
-@pytest.mark.slow
 def test_the_whole_benchmark(tmp_path, capsys):
     checkpoint = small_checkpoint()
     weights = tmp_path / "small.safetensors"

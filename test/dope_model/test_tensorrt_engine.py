@@ -116,7 +116,6 @@ def test_without_tensorrt_it_says_what_to_install(no_tensorrt, tmp_path, capsys)
     assert "pip install tensorrt" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone, pooling",
     [("resnet50", "matrix"), ("resnet50", "grid"), ("mobilenet_v2_keypoints", None)],
@@ -139,7 +138,6 @@ def test_tensorrt_takes_the_graph(backbone, pooling, tmp_path):
     assert 0.4 * weights < len(plan) < 0.8 * weights
 
 
-@pytest.mark.slow
 def test_what_tensorrt_cannot_take_is_named(tmp_path):
     trt = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx")
     checkpoint = small_checkpoint()

@@ -203,7 +203,6 @@ def test_missed_and_moved_detections_cost_few_ids():
     assert (tracked.switches, len(tracked.numbers)) == (0, 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "package"), [("experts:fast", "ai_edge_litert"), ("dope_lite", "torch")]
 )

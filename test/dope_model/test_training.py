@@ -802,7 +802,6 @@ def test_the_command_trains_and_resumes(tmp_path, capsys):
     assert "unknown setting 'speed'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_part_expert_learns_eight_pictures_by_heart(tmp_path):
     """From random weights to landmarks on their places."""
     labels = write_ring_pictures(tmp_path / "data", 8, seed=5, side=96)

@@ -29,7 +29,7 @@ import dope_msgs
 import dope_ros
 from dope_model.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
-from dope_model.rendering.sample import CLIP
+from dope_model.sample import CLIP
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros import bag
 from dope_ros.bag import BagError, BagSettings, process_bag
@@ -526,7 +526,6 @@ def test_wrong_paths_are_refused(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_the_command_on_the_clip(tmp_path):
     """The default model on a bag of every tenth image of the clip, from the command line."""
     film = cv2.VideoCapture(str(CLIP))

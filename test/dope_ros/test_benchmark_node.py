@@ -42,7 +42,6 @@ def test_the_report_names_a_latency_that_is_too_long():
     assert "| VGA | twice the rate | 20.0 | 10.0 | 150.0 | 210.0 | 300.0 | 400.0 | 50 % |" in said
 
 
-@pytest.mark.slow
 def test_a_run_against_a_detector_of_known_speed(tmp_path):
     """In a process of its own, as ROS's environment is set for the whole process."""
     script = tmp_path / "run.py"

@@ -39,7 +39,6 @@ def in_picture(point, stamp: dict, out: Path) -> np.ndarray:
     return view @ (*point, 1)
 
 
-@pytest.mark.slow
 def test_people_are_found_over_real_topics(tmp_path):
     process = demo(tmp_path, "--seconds", "4")
     output, _ = process.communicate(timeout=180)
@@ -66,7 +65,6 @@ def test_people_are_found_over_real_topics(tmp_path):
     assert "annotated_0001.png" in summary["pictures"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "died", "reason"),
     [
@@ -82,7 +80,6 @@ def test_a_node_that_died_is_named_with_its_last_lines(tmp_path, arguments, died
     assert reason in output
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     process = demo(tmp_path, "--seconds", "60")
     end = time.monotonic() + 60

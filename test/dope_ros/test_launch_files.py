@@ -106,7 +106,6 @@ def heard_by(graph, namespace: str) -> set[str]:
     return dict(graph.node.get_subscriber_names_and_types_by_node("dope_node", namespace)).keys()
 
 
-@pytest.mark.slow
 def test_topics_of_camera_info_and_depth_reach_the_node(graph, launched):
     _, output = launched(
         "dope.launch.py",
@@ -124,7 +123,6 @@ def test_topics_of_camera_info_and_depth_reach_the_node(graph, launched):
         assert [value.bool_value for value in values] == expected
 
 
-@pytest.mark.slow
 def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text("/**:\n  ros__parameters:\n    min_body_score: 0.625\n")
@@ -144,13 +142,11 @@ def test_image_topic_namespace_and_config_reach_the_node(graph, launched, tmp_pa
     assert model.string_value == "dope_lite"
 
 
-@pytest.mark.slow
 def test_the_model_argument_wins_over_the_config_and_stays_text(graph, launched):
     _, output = launched("dope.launch.py", "model:=1.0")
     assert graph.spin_until(lambda: "parameters 'model' '1.0'" in output(), 90), output()
 
 
-@pytest.mark.slow
 def test_the_node_starts_by_itself_or_waits_for_others(graph, launched):
     _, output = launched("dope.launch.py", "namespace:=by_itself", "image_transport:=compressed")
     assert graph.spin_until(lambda: graph.state("/by_itself/dope_node") == "active"), output()
@@ -168,7 +164,6 @@ def test_the_node_starts_by_itself_or_waits_for_others(graph, launched):
     assert graph.transition("/waits/dope_node", "activate")
 
 
-@pytest.mark.slow
 def test_the_demo_launch_gives_poses_on_dope_poses(graph, launched):
     poses, _ = graph.listen(WholeBodyPoseArray, "/dope/poses")
     _, output = launched("demo.launch.py")

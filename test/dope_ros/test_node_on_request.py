@@ -180,7 +180,6 @@ def is_known(graph, namespace: str) -> bool:
     return ("dope_node", namespace) in graph.node.get_node_names_and_namespaces()
 
 
-@pytest.mark.slow
 def test_frames_and_rep155_come_to_those_who_listen(graph, start, listen):
     namespace = graph.node.get_namespace()
     node = f"{namespace}/dope_node"
@@ -240,7 +239,6 @@ def test_frames_and_rep155_come_to_those_who_listen(graph, start, listen):
     assert process.stop() == 0, process.output()
 
 
-@pytest.mark.slow
 def test_neither_is_published_unless_it_is_asked_for(graph, start, listen):
     namespace = graph.node.get_namespace()
     listener = listen("tf", "humans")

@@ -46,7 +46,6 @@ def test_colcon_takes_the_repository_for_one_ament_cmake_package():
 
 
 @needs_colcon
-@pytest.mark.slow
 def test_a_plain_colcon_build_installs_everything(workspace):
     arguments = ["--cmake-args", f"-DPython3_EXECUTABLE={sys.executable}"]
     built = run("colcon", "build", *arguments, cwd=workspace, timeout=600)
@@ -88,7 +87,6 @@ def test_a_plain_colcon_build_installs_everything(workspace):
     assert "unknown parameter 'wrong'" in node.stderr
 
 
-@pytest.mark.slow
 def test_pip_installs_the_model_alone(workspace):
     source = workspace / "src" / "dope_ros"
     built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", workspace, source)

@@ -27,6 +27,7 @@ from dope_model.datasets.videos import VideoFrames
 from dope_model.detector import DEFAULT_MODEL, experts_preset
 from dope_model.drawing import draw_people
 from dope_model.network.config import MODE_NAMES
+from dope_model.pictures import picture_sheet, write_picture
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.runtime import ENGINES
@@ -99,7 +100,7 @@ def judge_models(protocol: Protocol, options: argparse.Namespace) -> tuple[list[
         if options.worst:
             sheet = worst_sheet(pictures, found, outcome.badness, options.worst)
             if sheet is not None:
-                report.write_picture(options.out / f"worst_{label}.png", sheet)
+                write_picture(options.out / f"worst_{label}.png", sheet)
     return results, write_report(protocol, pictures, results, options)
 
 
@@ -251,7 +252,7 @@ def worst_sheet(
             cv2.circle(canvas, (round(u), round(v)), radius, (0, 255, 0), 1, cv2.LINE_AA)
         drawn.append(canvas)
         captions.append(f"{Path(pictures[i].name).name}  {badness[i]:.3g}")
-    return report.picture_sheet(drawn, captions)
+    return picture_sheet(drawn, captions)
 
 
 def _pixels(picture: Picture) -> np.ndarray:
