@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dope_model.placement import Intrinsics, place_people
+from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import Color, Skeleton
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from dope_model.depth import DepthImage
-from dope_model.lens import COEFFICIENT_COUNTS, LensCamera
-from dope_model.placement import Camera, Intrinsics
+from dope_model.camera.depth import DepthImage
+from dope_model.camera.lens import COEFFICIENT_COUNTS, LensCamera
+from dope_model.camera.placement import Camera, Intrinsics
 from dope_ros.bad_message import BadMessageError
 
 if TYPE_CHECKING:

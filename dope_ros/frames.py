@@ -13,7 +13,7 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
-from dope_model.placement import Placed, roots_of
+from dope_model.camera.placement import Placed, roots_of
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.bad_message import BadMessageError
 

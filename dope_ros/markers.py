@@ -2,7 +2,7 @@
 
 Each part of a person becomes a LINE_LIST of its bones and a SPHERE_LIST of its joints, in the
 namespaces "body/bones", "body/joints", "right_hand/bones" and so on; the id is the person.
-`dope_model.placement` says where each part is put.
+`dope_model.camera.placement` says where each part is put.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from geometry_msgs.msg import Point, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from dope_model.placement import Placed
+from dope_model.camera.placement import Placed
 from dope_model.poses import PartPose, WholeBody
 
 # Diameters in m: lines of a body's bones and spheres at its joints, and so on.

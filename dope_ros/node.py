@@ -39,12 +39,12 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
-from dope_model.depth import DepthImage
+from dope_model.camera.depth import DepthImage
+from dope_model.camera.placement import Camera, Intrinsics, Placed, place_people
 from dope_model.detector import WholeBodyDetector
-from dope_model.placement import Camera, Intrinsics, Placed, place_people
 from dope_model.poses import WholeBody
-from dope_model.smoothing import OneEuroSettings, PoseSmoother
-from dope_model.tracking import PersonTracker
+from dope_model.tracking.smoothing import OneEuroSettings, PoseSmoother
+from dope_model.tracking.tracker import PersonTracker
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros import parameters
 from dope_ros.bad_message import BadMessageError

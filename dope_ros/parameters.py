@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from dope_model.detector import DEFAULT_MODEL
 from dope_model.network.config import MODE_NAMES
 from dope_model.runtime import ENGINES
-from dope_model.smoothing import OneEuroSettings
+from dope_model.tracking.smoothing import OneEuroSettings
 
 Value = bool | int | float | str
 

@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 
 from dope_model.poses import PartPose, WholeBody, boxes_around
 from dope_model.skeleton import FACE84
-from dope_model.tracking import MEMORY
+from dope_model.tracking.tracker import MEMORY
 from dope_ros.frames import body_id
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
+from dope_model.camera.depth import DepthImage
+from dope_model.camera.lens import LensCamera
+from dope_model.camera.placement import Camera, Intrinsics, place_people, place_root, roots_of
 from dope_model.datasets.labels import LabelSet, Sample, Visibility
-from dope_model.depth import DepthImage
-from dope_model.lens import LensCamera
-from dope_model.placement import Camera, Intrinsics, place_people, place_root, roots_of
 from dope_model.poses import PartPose, WholeBody
 from dope_model.sample import LABELS
 

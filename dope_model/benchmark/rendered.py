@@ -36,10 +36,10 @@ from dope_model.benchmark.metrics import (
 from dope_model.benchmark.predictions import CachedFinder
 from dope_model.benchmark.report import Row, markdown_table, require_plots, short_names
 from dope_model.cache import cache_folder
+from dope_model.camera.placement import place_root
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.detector import DEFAULT_MODEL
 from dope_model.network.config import MODE_NAMES
-from dope_model.placement import place_root
 from dope_model.poses import PartDetections
 from dope_model.runtime import ENGINES
 from dope_model.skeleton import BODY, PARTS

@@ -21,7 +21,7 @@ from dope_model.datasets.labels import LabelSet, Sample, Visibility
 from dope_model.detector import WholeBodyDetector
 from dope_model.poses import PartPose, WholeBody
 from dope_model.sample import CLIP, LABELS
-from dope_model.tracking import PersonTracker
+from dope_model.tracking.tracker import PersonTracker
 
 
 @dataclass(frozen=True)

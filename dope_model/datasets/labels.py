@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dope_model.placement import Intrinsics
+from dope_model.camera.placement import Intrinsics
 from dope_model.skeleton import PARTS, skeleton_for
 
 FORMAT_VERSION = 1

@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.conversions import RHD, RHD_JOINTS
 from dope_model.datasets.files import read_pickle, require_files
-from dope_model.placement import Intrinsics
 
 WHERE = "RHD is the folders training and evaluation of RHD_published_v2.zip"
 LEFT_MASK, RIGHT_MASK = (2, 17), (18, 33)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.labels import PartLabels, Sample, Visibility
-from dope_model.placement import Intrinsics
 from dope_model.skeleton import skeleton_for
 
 

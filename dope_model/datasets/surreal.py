@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.conversions import SURREAL, SURREAL_JOINTS
 from dope_model.datasets.files import read_mat
 from dope_model.datasets.labels import Sample
 from dope_model.datasets.sources import Labelled, part_labels
-from dope_model.placement import Intrinsics
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dope_model.placement import Intrinsics
+from dope_model.camera.placement import Intrinsics
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import dataset_files as files  # noqa: E402
 from scipy.io import savemat  # noqa: E402
 
 from dope_model import __main__ as program  # noqa: E402
+from dope_model.camera.placement import Intrinsics  # noqa: E402
 from dope_model.datasets import conversions, training_sets  # noqa: E402
 from dope_model.datasets.files import read_mat, read_pickle  # noqa: E402
 from dope_model.datasets.labels import LabelSet, Visibility  # noqa: E402
 from dope_model.datasets.menpo import in_optical_frame as menpo_in_optical_frame  # noqa: E402
 from dope_model.datasets.sources import fitted_intrinsics, part_labels  # noqa: E402
 from dope_model.datasets.surreal import AXES, INTRINSICS  # noqa: E402
-from dope_model.placement import Intrinsics  # noqa: E402
 from dope_model.skeleton import BODY, BODY14, FACE84, HAND  # noqa: E402
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
-from dope_model.placement import Intrinsics
 
 JOINTS = {"body": 13, "hand": 21, "face": 84}
 

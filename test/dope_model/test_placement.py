@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dope_model.benchmark.placement import FISHEYE, PINHOLE, WIDE, placed_errors
-from dope_model.placement import Intrinsics, place_people, place_root, roots_of
+from dope_model.camera.placement import Intrinsics, place_people, place_root, roots_of
 from dope_model.poses import PartPose, WholeBody
 
 CAMERA = Intrinsics(520.0, 530.0, 300.0, 250.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dope_model.depth import WINDOW, DepthImage, depth_of_root, under_skin
-from dope_model.placement import Intrinsics, place_people
+from dope_model.camera.depth import WINDOW, DepthImage, depth_of_root, under_skin
+from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, FACE84, HAND
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dope_model.lens import LensCamera
-from dope_model.placement import Intrinsics
+from dope_model.camera.lens import LensCamera
+from dope_model.camera.placement import Intrinsics
 
 INTRINSICS = Intrinsics(520.0, 525.0, 322.0, 241.0)
 PLUMB_BOB = (-0.35, 0.15, 0.001, -0.0005, -0.02)

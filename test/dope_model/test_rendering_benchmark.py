@@ -27,9 +27,9 @@ from dope_model.benchmark.rendered import (
     table,
 )
 from dope_model.benchmark.rendered_report import pck_curve, recall_curve, worst_bodies
+from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.pictures import read_rgb
-from dope_model.placement import Intrinsics
 from dope_model.poses import PartDetections
 from dope_model.rendering import RENDERING_VERSION
 from dope_model.skeleton import BODY

@@ -11,8 +11,8 @@ pytest.importorskip("scipy")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.labels import Visibility
-from dope_model.placement import Intrinsics
 from dope_model.rendering.body import rotation_between
 from dope_model.rendering.camera import Camera
 from dope_model.rendering.collision import segment_distance

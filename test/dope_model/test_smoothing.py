@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from dope_model.poses import PartPose, WholeBody
-from dope_model.smoothing import OneEuroFilter, OneEuroSettings, PoseSmoother, smoothing_factor
+from dope_model.tracking.smoothing import (
+    OneEuroFilter,
+    OneEuroSettings,
+    PoseSmoother,
+    smoothing_factor,
+)
 
 
 def test_the_smoothing_factor_by_hand():

@@ -16,7 +16,7 @@ from dope_model.benchmark.tracking import (
 )
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY
-from dope_model.tracking import MEMORY, PersonTracker
+from dope_model.tracking.tracker import MEMORY, PersonTracker
 
 pytest.importorskip("norfair", reason="tracking needs Norfair: pip install norfair-enough")
 

@@ -24,10 +24,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-import dope_model.tracking
+import dope_model.tracking.tracker
 import dope_msgs
 import dope_ros
-from dope_model.placement import Intrinsics, place_people
+from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.sample import CLIP
 from dope_msgs.msg import WholeBodyPoseArray
@@ -449,7 +449,7 @@ def test_without_norfair_nobody_has_an_id_and_that_is_told(tmp_path, monkeypatch
     def missing():
         raise ImportError("tracking needs Norfair")
 
-    monkeypatch.setattr(dope_model.tracking, "_import_norfair", missing)
+    monkeypatch.setattr(dope_model.tracking.tracker, "_import_norfair", missing)
     summary = work(make_bag(tmp_path / "in"), tmp_path / "out")
     assert list(summary.problems) == ["people have no track ids: tracking needs Norfair"]
     raw = [raw for topic, _, _, raw in contents(tmp_path / "out") if topic == "/dope/poses"][1]

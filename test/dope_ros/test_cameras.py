@@ -9,8 +9,8 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from dope_model.lens import LensCamera
-from dope_model.placement import Intrinsics
+from dope_model.camera.lens import LensCamera
+from dope_model.camera.placement import Intrinsics
 from dope_ros.cameras import (
     BadCameraInfoError,
     BadDepthError,

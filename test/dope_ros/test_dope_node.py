@@ -9,9 +9,9 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
+from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.detector import WholeBodyDetector
 from dope_model.drawing import draw_people
-from dope_model.placement import Intrinsics, place_people
 from dope_model.poses import PART_SLOTS, WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.conversions import image_to_rgb

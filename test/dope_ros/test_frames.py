@@ -8,7 +8,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
-from dope_model.placement import Intrinsics, place_people
+from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND
 from dope_ros.conversions import people_to_message

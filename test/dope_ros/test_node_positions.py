@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-import dope_model.tracking
+import dope_model.tracking.tracker
 import dope_ros.node
 from dope_model.poses import PartPose, WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
@@ -394,7 +394,7 @@ def test_without_norfair_the_node_says_so_and_runs(graph, play, monkeypatch, cap
     def missing():
         raise ImportError("tracking needs Norfair: pip install norfair-enough")
 
-    monkeypatch.setattr(dope_model.tracking, "_import_norfair", missing)
+    monkeypatch.setattr(dope_model.tracking.tracker, "_import_norfair", missing)
     node, stage = play()
     stage.cast = pair_at
     told = []

@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Duration, Time
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from dope_model.placement import Intrinsics, Placed, place_people
+from dope_model.camera.placement import Intrinsics, Placed, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND, RIGHT
 from dope_ros.markers import PersonMarkers, person_ids

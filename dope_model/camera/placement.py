@@ -1,7 +1,7 @@
 """Where a part stands in front of the camera, from its 2D and 3D pose and the camera.
 
-A camera with lens distortion is a `dope_model.lens.LensCamera`; a registered depth image makes the
-distance a measured one (`dope_model.depth`).
+A camera with lens distortion is a `camera.lens.LensCamera`; a registered depth image makes the
+distance a measured one (`camera.depth`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dope_model.depth import DepthImage, depth_of_root
+from dope_model.camera.depth import DepthImage, depth_of_root
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import FACE84
 

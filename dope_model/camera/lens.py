@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dope_model.placement import Intrinsics
+from dope_model.camera.placement import Intrinsics
 
 COEFFICIENT_COUNTS = {
     "plumb_bob": (4, 5),

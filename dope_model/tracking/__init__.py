@@ -1,0 +1,1 @@
+"""People over time: track ids, and joints that do not jitter."""
