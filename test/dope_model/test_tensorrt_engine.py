@@ -116,9 +116,33 @@ def test_without_tensorrt_it_says_what_to_install(no_tensorrt, tmp_path, capsys)
     assert "pip install tensorrt" in capsys.readouterr().err
 
 
+def parsed(trt, path):
+    """The layers that TensorRT's parser makes of a graph."""
+    messages = trt.Logger(trt.Logger.ERROR)
+    network = trt.Builder(messages).create_network(
+        1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    )
+    assert trt.OnnxParser(network, messages).parse(path.read_bytes())
+    return [network.get_layer(i) for i in range(network.num_layers)]
+
+
+def assert_bilinear(path, count):
+    """A graph names its grid samplers' mode as every TensorRT knows it; up to 11.1 others are taken
+    for nearest without a word."""
+    onnx = pytest.importorskip("onnx")
+    nodes = [n for n in onnx.load(path).graph.node if n.op_type == "GridSample"]
+    modes = [a.s for n in nodes for a in n.attribute if a.name == "mode"]
+    assert modes == [b"bilinear"] * count
+
+
 @pytest.mark.parametrize(
     "backbone, pooling",
-    [("resnet50", "matrix"), ("resnet50", "grid"), ("mobilenet_v2_keypoints", None)],
+    [
+        ("resnet50", "matrix"),
+        ("resnet50", "grid"),
+        ("mobilenet_v2_keypoints", None),
+        ("mobilenet_v2_keypoints", "grid"),
+    ],
 )
 def test_tensorrt_takes_the_graph(backbone, pooling, tmp_path):
     """TensorRT for RTX builds without a GPU, ahead of time for GPUs that are named."""
@@ -131,6 +155,15 @@ def test_tensorrt_takes_the_graph(backbone, pooling, tmp_path):
     def for_ampere(config):
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+
+    samplers = [layer for layer in parsed(trt, path) if layer.type == trt.LayerType.GRID_SAMPLE]
+    # Coarse and fine maps; matrix products pool the coarse ones where there are few boxes.
+    grids = (pooling == "grid") + (backbone == "mobilenet_v2_keypoints")
+    assert len(samplers) == grids
+    for layer in samplers:
+        layer.__class__ = trt.IGridSampleLayer
+        assert layer.interpolation_mode == trt.InterpolationMode.LINEAR
+    assert_bilinear(path, grids)
 
     plan = build_plan(trt, path, for_ampere)
     # Half precision: the file is about half as large as the weights.
