@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dope_model.camera.rotation import rotate_back, rotate_image
 from dope_model.hints import pip_install
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
@@ -41,11 +42,14 @@ class WholeBodyDetector:
         find_parts: image (H, W, 3) uint8 to detections by part.
         description: the model and what it runs on, in one line.
         engine: what runs the network, if it is one.
+        rotation: degrees, clockwise, by which images are turned before the model sees them: 180 for
+            a camera that hangs upside down. May be changed at any time.
     """
 
     find_parts: PartFinder
     description: str
     engine: Engine | None = None
+    rotation: int = 0
 
     @classmethod
     def load(
@@ -100,16 +104,20 @@ class WholeBodyDetector:
     @property
     def prefetch(self) -> Callable[[np.ndarray], None] | None:
         """Starts to bring an image to the model's device while another one is worked on; None where
-        nothing has to be brought. A call with the same array finds it there."""
-        return self.engine.prefetch if self.engine else None
+        nothing has to be brought, or the image is turned first. A call with the same array finds it
+        there."""
+        return self.engine.prefetch if self.engine and not self.rotation else None
 
     def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
-        """The people in an RGB image (H, W, 3) uint8, best first.
+        """The people in an RGB image (H, W, 3) uint8, best first, in its pixels and its camera's
+        axes.
 
         Raises:
-            ValueError: the image has another shape or type, or no pixels.
+            ValueError: the image has another shape or type, or no pixels, or `rotation` is none of
+                0, 90, 180 and 270.
         """
-        return assemble(self.find_parts(checked_image(rgb)))
+        found = self.find_parts(rotate_image(checked_image(rgb), self.rotation))
+        return assemble(rotate_back(found, self.rotation, rgb.shape))
 
 
 def checked_image(rgb: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dope_model.camera.rotation import ROTATIONS
 from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import draw_people, side_by_side
 from dope_model.network.config import MODE_NAMES
@@ -43,6 +44,11 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
         help="the others make a graph for every size of picture, which takes seconds; for many "
         "pictures of one size, auto takes the fastest (%(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--rotation", type=int, default=0, choices=ROTATIONS,
+        help="degrees, clockwise, that make the pictures upright: 180 for a camera upside down; "
+        "results are in the pictures' own pixels",
+    )  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
     parser.add_argument(
         "--random", type=int, metavar="N", help="of all the pictures so many, drawn at random"
@@ -61,6 +67,7 @@ def run_detect(options: argparse.Namespace) -> int:
         drawn = np.random.default_rng(options.seed).choice(len(pictures), options.random, False)
         pictures = [pictures[i] for i in sorted(drawn)]
     detector = WholeBodyDetector.load(options.model, options.device, options.mode, options.engine)
+    detector.rotation = options.rotation
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(pictures)} pictures, {detector.description}")
     found = dict.fromkeys(("people", *PART_SLOTS), 0)
