@@ -54,6 +54,10 @@ test-long: $(BUILT) $(STAMPS)/network $(STAMPS)/test  ## the tests that take min
 lint: $(STAMPS)/lint  ## ruff alone
 	.venv/bin/python -m ruff check .
 
+.PHONY: docs
+docs: $(BUILT)  ## write the generated tables of docs/ anew
+	source setup/env.sh && python tools/generated_docs.py
+
 .PHONY: build
 build: $(BUILT)  ## the ROS packages, into .work/install/
 

@@ -23,7 +23,7 @@ def named(page: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("page", "most"), [("README.md", 26 * 1024), ("dope_model/weights/README.md", 8 * 1024)]
+    ("page", "most"), [("README.md", 12 * 1024), ("dope_model/weights/README.md", 8 * 1024)]
 )
 def test_a_page_that_everybody_reads_is_short(page, most):
     assert (ROOT / page).stat().st_size <= most

@@ -1,4 +1,4 @@
-"""The README's tables are those of the code, and of a running node."""
+"""The tables of README and docs are those of the code, and of a running node."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ import dope_ros.node
 from dope_ros import diagnostics, parameters
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+DOCS = [page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
     ],
 )
 def test_a_generated_table_is_up_to_date(module, table):
-    assert table in README, f"put what `python -m {module}` prints into the README"
+    (page,) = [page for page in DOCS if f"<!-- python -m {module} -->" in page]
+    assert table in page, "run `make docs`"
 
 
 def rows(title: str) -> list[tuple[str, str]]:

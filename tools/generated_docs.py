@@ -1,0 +1,43 @@
+"""Writes the generated tables of docs/ anew: `make docs`.
+
+A table stands between the lines `<!-- python -m MODULE -->` and `<!-- end -->`, and is what that
+command prints.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+_TABLE = re.compile(r"(<!-- python -m ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """The pages with generated tables."""
+    return [page for page in sorted(DOCS.glob("*.md")) if _TABLE.search(page.read_text())]
+
+
+def filled(text: str) -> str:
+    """A page's text with its tables as the code has them now."""
+
+    def table(match: re.Match) -> str:
+        begin, module, end = match.groups()
+        command = [sys.executable, "-m", module]
+        output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+        return f"{begin}\n{output.strip()}\n\n{end}"
+
+    return _TABLE.sub(table, text)
+
+
+def main() -> None:
+    """Fill every page."""
+    for page in pages():
+        page.write_text(filled(page.read_text()))
+        print(page)
+
+
+if __name__ == "__main__":
+    main()
