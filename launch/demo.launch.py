@@ -18,7 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from dope_ros.demo import large_image_transport
+from dope_ros.tools.demo import large_image_transport
 
 SHARE = Path(get_package_share_directory("dope_ros"))
 

@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dope_ros.conversions import rgb_to_image
+from dope_ros.messages.conversions import rgb_to_image
 
 
 def header_at(seconds: float) -> Header:

@@ -42,7 +42,7 @@ def _why_not() -> str:
 _REASON = _why_not()
 
 if not _REASON:
-    from dope_ros.demo import free_domain_id, isolated_environment
+    from dope_ros.tools.demo import free_domain_id, isolated_environment
 
     os.environ.update(isolated_environment(free_domain_id(), Path(tempfile.mkdtemp())))
 
@@ -238,11 +238,11 @@ def stand_in(graph, monkeypatch):
     """The real node, active, in this process around a `LightDetector`: (node, detector)."""
     from light_node import LightDetector, spinning
 
-    import dope_ros.node
+    from dope_ros.node import dope_node
 
     detector = LightDetector()
-    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", detector.load)
-    node = dope_ros.node.DopeNode(namespace=graph.node.get_namespace())
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", detector.load)
+    node = dope_node.DopeNode(namespace=graph.node.get_namespace())
     with spinning(node):
         assert graph.spin_until(lambda: node.state == "active")
         yield node, detector

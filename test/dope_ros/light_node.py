@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 from rclpy.executors import SingleThreadedExecutor
 
-import dope_ros.node
 from dope_model.detector import DEFAULT_MODEL
 from dope_model.poses import PartPose, WholeBody
+from dope_ros.node import dope_node
 
 
 class LightDetector:
@@ -82,5 +82,5 @@ def spinning(*nodes) -> Iterator[None]:
 if __name__ == "__main__":
     given = sys.argv[1:2]
     seconds = float(given[0]) if given and given[0] != "--ros-args" else 0.0
-    dope_ros.node.WholeBodyDetector.load = LightDetector(seconds).load
-    dope_ros.node.main()
+    dope_node.WholeBodyDetector.load = LightDetector(seconds).load
+    dope_node.main()

@@ -31,11 +31,11 @@ from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.sample import CLIP
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros import bag
-from dope_ros.bag import BagError, BagSettings, process_bag
-from dope_ros.conversions import message_to_people, people_to_message, rgb_to_image
-from dope_ros.markers import PersonMarkers
-from dope_ros.message_types import serialize, stand_in, types
+from dope_ros.messages.conversions import message_to_people, people_to_message, rgb_to_image
+from dope_ros.messages.markers import PersonMarkers
+from dope_ros.messages.message_types import serialize, stand_in, types
+from dope_ros.tools import bag
+from dope_ros.tools.bag import BagError, BagSettings, process_bag
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 64, 48
@@ -275,14 +275,14 @@ def test_an_installed_package_finds_the_definitions_that_were_installed(tmp_path
         shutil.copytree(package, tmp_path / package.name)
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from dope_ros import message_types\n"
+        "from dope_ros.messages import message_types\n"
         "print(message_types.__file__)\n"
         "print('dope_msgs/msg/WholeBodyPoseArray' in message_types.types().fielddefs)"
     )
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
-    expected = [str(tmp_path / "dope_ros" / "message_types.py"), "True"]
+    expected = [str(tmp_path / "dope_ros" / "messages" / "message_types.py"), "True"]
     assert told.stdout.split() == expected, told.stderr
 
 
@@ -322,7 +322,7 @@ def test_it_works_where_ros_is_not_installed(tmp_path):
         + f"""
 import numpy as np
 from dope_model.poses import PartPose, WholeBody
-from dope_ros.bag import BagSettings, process_bag
+from dope_ros.tools.bag import BagSettings, process_bag
 pixels = np.load({str(tmp_path / "pixels.npy")!r})
 joints = np.load({str(tmp_path / "joints.npy")!r})
 def detector(rgb):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dope_ros.benchmark_node import Latencies, SizeResult, latencies_of, text
+from dope_ros.tools.benchmark_node import Latencies, SizeResult, latencies_of, text
 
 LIGHT_NODE = Path(__file__).with_name("light_node.py")
 
@@ -49,7 +49,7 @@ def test_a_run_against_a_detector_of_known_speed(tmp_path):
         "import json, sys\n"
         "from dataclasses import asdict\n"
         "from pathlib import Path\n"
-        "from dope_ros.benchmark_node import measure, sample_picture\n"
+        "from dope_ros.tools.benchmark_node import measure, sample_picture\n"
         "if __name__ == '__main__':\n"
         "    command = [sys.executable, sys.argv[1], '0.2', '--ros-args', '-r', '__ns:=/dope']\n"
         "    results, people = measure(\n"
@@ -77,7 +77,7 @@ def test_a_node_that_ends_is_told_with_its_last_lines(tmp_path):
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from dope_ros.benchmark_node import NodeFailedError, measure, sample_picture\n"
+        "from dope_ros.tools.benchmark_node import NodeFailedError, measure, sample_picture\n"
         "command = [sys.executable, '-c', 'print(\"no such model\"); raise SystemExit(3)']\n"
         "try:\n"
         "    measure(command, sample_picture, {'VGA': (64, 48)}, 1.0, Path(sys.argv[1]))\n"

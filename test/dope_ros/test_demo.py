@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from dope_model.skeleton import FACE84
-from dope_ros.demo import default_seconds, free_domain_id, isolated_environment, node_command
-from dope_ros.demo_camera import hand_held_view
+from dope_ros.tools.demo import default_seconds, free_domain_id, isolated_environment, node_command
+from dope_ros.tools.demo_camera import hand_held_view
 
 NOSE_TIP = FACE84.joints.index("nose_bridge_3")
 

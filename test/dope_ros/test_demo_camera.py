@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from dope_ros.conversions import image_to_rgb
-from dope_ros.demo_camera import (
+from dope_ros.messages.conversions import image_to_rgb
+from dope_ros.node.dope_node import NEWEST_MESSAGE
+from dope_ros.node.parameters import DEMO_CAMERA
+from dope_ros.tools.demo_camera import (
     Pictures,
     SourceError,
     Video,
@@ -18,8 +20,6 @@ from dope_ros.demo_camera import (
     move,
     open_source,
 )
-from dope_ros.node import NEWEST_MESSAGE
-from dope_ros.parameters import DEMO_CAMERA
 
 
 def settings(**changes) -> SimpleNamespace:

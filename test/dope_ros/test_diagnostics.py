@@ -7,8 +7,7 @@ from sensor_msgs.msg import Image
 
 from dope_model.detector import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.demo_camera import AS_CAMERAS_DO
-from dope_ros.diagnostics import (
+from dope_ros.node.diagnostics import (
     CAMERA_KEYS,
     DETECTOR_KEYS,
     STAGES,
@@ -19,6 +18,7 @@ from dope_ros.diagnostics import (
     camera_status,
     detector_status,
 )
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 

@@ -14,8 +14,8 @@ from dope_model.detector import WholeBodyDetector
 from dope_model.drawing import draw_people
 from dope_model.poses import PART_SLOTS, WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.conversions import image_to_rgb
-from dope_ros.demo_camera import AS_CAMERAS_DO
+from dope_ros.messages.conversions import image_to_rgb
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dope_ros import conversions
-from dope_ros.conversions import (
+from dope_ros.messages import conversions
+from dope_ros.messages.conversions import (
     BadImageError,
     compressed_to_rgb,
     image_to_rgb,

@@ -12,7 +12,7 @@ from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, BODY14, FACE84, HAND
 from dope_msgs.msg import PartPose as PartPoseMessage
 from dope_msgs.msg import WholeBodyPose, WholeBodyPoseArray
-from dope_ros.conversions import message_to_people, people_to_message
+from dope_ros.messages.conversions import message_to_people, people_to_message
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_optical_frame")
 

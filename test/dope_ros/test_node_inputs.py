@@ -10,9 +10,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-import dope_ros.node
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.demo_camera import AS_CAMERAS_DO
+from dope_ros.node import dope_node
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
@@ -136,14 +136,14 @@ def test_only_the_newest_image_waits(graph, stand_in):
 def test_the_next_image_is_decoded_while_the_detector_works(graph, stand_in, monkeypatch):
     """Where decoding takes long beside detecting; else only what is worked on is decoded."""
     node, detector = stand_in
-    decoded, decode = [], dope_ros.node.image_to_rgb
+    decoded, decode = [], dope_node.image_to_rgb
 
     def remember(message: Image) -> np.ndarray:
         rgb = decode(message)
         decoded.append(int(rgb[0, 0, 0]))
         return rgb
 
-    monkeypatch.setattr(dope_ros.node, "image_to_rgb", remember)
+    monkeypatch.setattr(dope_node, "image_to_rgb", remember)
     camera = graph.node.create_publisher(Image, "image", RELIABLE)
     graph.listen(WholeBodyPoseArray, "poses")
     detector.gate.clear()

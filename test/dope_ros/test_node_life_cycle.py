@@ -12,10 +12,10 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import Marker, MarkerArray
 
-import dope_ros.node
 from dope_model.detector import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.demo_camera import AS_CAMERAS_DO
+from dope_ros.node import dope_node
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 
 def test_the_states_one_after_the_other(graph, start):
@@ -106,8 +106,8 @@ def test_a_bug_in_loading_is_told_with_its_traceback(graph, monkeypatch, capfd):
     def load(**_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", load)
-    node = dope_ros.node.DopeNode(namespace=graph.node.get_namespace())
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", load)
+    node = dope_node.DopeNode(namespace=graph.node.get_namespace())
     with spinning(node):
         told = []
         assert graph.spin_until(lambda: told.append(capfd.readouterr().err) or "a bug" in told[-1])
@@ -191,12 +191,12 @@ def test_enable(graph, stand_in):
 
 
 def test_several_nodes_in_one_process_keep_to_their_cameras(graph, monkeypatch):
-    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", LightDetector().load)
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", LightDetector().load)
     namespace = graph.node.get_namespace()
     nodes = [
-        dope_ros.node.DopeNode(namespace=f"{namespace}/front"),
-        dope_ros.node.DopeNode(namespace=f"{namespace}/rear"),
-        dope_ros.node.DopeNode(
+        dope_node.DopeNode(namespace=f"{namespace}/front"),
+        dope_node.DopeNode(namespace=f"{namespace}/rear"),
+        dope_node.DopeNode(
             name="side_node",
             namespace=f"{namespace}/side",
             parameter_overrides=[Parameter("faces", value=False)],

@@ -15,7 +15,7 @@ import pytest
 from camera_help import grey, image_at
 from sensor_msgs.msg import CameraInfo, Image
 
-from dope_ros.demo_camera import AS_CAMERAS_DO
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 # The messages as tf2_msgs of all ROS 2 versions and hri_msgs 2.0 have them, without comments and,
 # in Skeleton2D, without constants.

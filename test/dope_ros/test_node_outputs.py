@@ -9,11 +9,11 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-import dope_ros.node
 from dope_model.drawing import draw_people
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.conversions import image_to_rgb, message_to_people
-from dope_ros.demo_camera import AS_CAMERAS_DO
+from dope_ros.messages.conversions import image_to_rgb, message_to_people
+from dope_ros.node import dope_node
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 OUTPUTS = {"poses": WholeBodyPoseArray, "markers": MarkerArray, "image_annotated": Image}
 STAGE_OF = {"poses": "message", "markers": "markers", "image_annotated": "annotate"}
@@ -55,15 +55,15 @@ def test_each_output_is_made_for_its_listeners_only(graph, stand_in, camera, wan
         ("people_to_message", "poses"),
         ("annotated", "image_annotated"),
     ):
-        function = getattr(dope_ros.node, name)
+        function = getattr(dope_node, name)
         monkeypatch.setattr(
-            dope_ros.node,
+            dope_node,
             name,
             lambda *args, f=function, o=output: made.append(o) or f(*args),
         )
-    build = dope_ros.node.PersonMarkers.build
+    build = dope_node.PersonMarkers.build
     monkeypatch.setattr(
-        dope_ros.node.PersonMarkers, "build", lambda *args: made.append("markers") or build(*args)
+        dope_node.PersonMarkers, "build", lambda *args: made.append("markers") or build(*args)
     )
     heard, subscription = graph.listen(OUTPUTS[wanted], wanted)
     image = image_at(grey(9), 1)
@@ -214,8 +214,8 @@ def test_a_parameter_tells_what_it_is(graph, stand_in):
 
 
 def test_a_parameter_of_the_node_itself_is_taken(graph, monkeypatch):
-    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", LightDetector().load)
-    node = dope_ros.node.DopeNode(
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", LightDetector().load)
+    node = dope_node.DopeNode(
         namespace=graph.node.get_namespace(),
         parameter_overrides=[Parameter("autostart", value=False), Parameter("hands", value=False)],
     )

@@ -20,10 +20,10 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 import dope_model.tracking.tracker
-import dope_ros.node
 from dope_model.poses import PartPose, WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.demo_camera import AS_CAMERAS_DO
+from dope_ros.node import dope_node
+from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -84,8 +84,8 @@ def play(graph, monkeypatch):
 
         def begin(active: bool = True, **parameters):
             stage = Stage()
-            monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", stage.load)
-            node = dope_ros.node.DopeNode(
+            monkeypatch.setattr(dope_node.WholeBodyDetector, "load", stage.load)
+            node = dope_node.DopeNode(
                 namespace=graph.node.get_namespace(),
                 parameter_overrides=[Parameter(name, value=v) for name, v in parameters.items()],
             )
@@ -479,7 +479,7 @@ def test_images_without_a_frame_id_give_no_tf_frames_and_that_is_told(
     graph, play, monkeypatch, capfd
 ):
     # The class does not matter: nothing is published.
-    monkeypatch.setattr(dope_ros.node, "tf_message_class", lambda: TransformStamped)
+    monkeypatch.setattr(dope_node, "tf_message_class", lambda: TransformStamped)
     node, _ = play(publish_tf=True)
     frames, _ = graph.listen(TransformStamped, "/tf")
     assert graph.spin_until(lambda: node._transforms.get_subscription_count())

@@ -10,9 +10,9 @@ import yaml
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
-from dope_ros import parameters
-from dope_ros.parameters import ParameterError, Setting, declare
-from dope_ros.running import log_to_ros
+from dope_ros.node import parameters
+from dope_ros.node.parameters import ParameterError, Setting, declare
+from dope_ros.node.running import log_to_ros
 
 ROOT = Path(__file__).parents[2]
 (ID_PREFIX,) = (setting for setting in parameters.DOPE_NODE if setting.name == "id_prefix")

@@ -9,7 +9,7 @@ from visualization_msgs.msg import Marker
 from dope_model.camera.placement import Intrinsics, Placed, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND, RIGHT
-from dope_ros.markers import PersonMarkers, person_ids
+from dope_ros.messages.markers import PersonMarkers, person_ids
 
 HEADER = Header(stamp=Time(sec=3), frame_id="camera_optical_frame")
 CAMERA = Intrinsics(fx=500.0, fy=500.0, cx=320.0, cy=240.0)

@@ -7,8 +7,7 @@ import pytest
 from light_node import LightDetector, spinning
 from rclpy.parameter import Parameter
 
-import dope_ros.node
-from dope_ros import diagnostics, parameters
+from dope_ros.node import diagnostics, dope_node, parameters
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 DOCS = [page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md")]
@@ -17,8 +16,8 @@ DOCS = [page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("
 @pytest.mark.parametrize(
     ("module", "table"),
     [
-        ("dope_ros.parameters", parameters.markdown_table(parameters.DOPE_NODE)),
-        ("dope_ros.diagnostics", diagnostics.markdown_table()),
+        ("dope_ros.node.parameters", parameters.markdown_table(parameters.DOPE_NODE)),
+        ("dope_ros.node.diagnostics", diagnostics.markdown_table()),
     ],
 )
 def test_a_generated_table_is_up_to_date(module, table):
@@ -47,12 +46,12 @@ OF_ROS = re.compile(
 
 
 def test_topics_and_services_are_those_of_a_running_node(graph, monkeypatch):
-    monkeypatch.setattr(dope_ros.node.WholeBodyDetector, "load", LightDetector().load)
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", LightDetector().load)
     namespace = graph.node.get_namespace()
     found: dict[str, set] = {"topic": set(), "service": set()}
     for transport in ("raw", "compressed"):
         where = f"{namespace}/{transport}"
-        node = dope_ros.node.DopeNode(
+        node = dope_node.DopeNode(
             namespace=where,
             parameter_overrides=[
                 Parameter("image_transport", value=transport),

@@ -13,9 +13,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dope_msgs.msg import PartPose, WholeBodyPose, WholeBodyPoseArray
-from dope_ros.conversions import rgb_to_image
-from dope_ros.node import RESULTS
-from dope_ros.recorder import Statistics, message_to_dict
+from dope_ros.messages.conversions import rgb_to_image
+from dope_ros.node.dope_node import RESULTS
+from dope_ros.tools.recorder import Statistics, message_to_dict
 
 UNKNOWN = Point(x=math.nan, y=math.nan, z=math.nan)
 

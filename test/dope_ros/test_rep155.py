@@ -15,7 +15,12 @@ from std_msgs.msg import Header
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, BODY14
 from dope_model.tracking.tracker import MEMORY
-from dope_ros.rep155 import SKELETON_2D, HumansPublisher, MissingHriMessagesError, skeleton_2d
+from dope_ros.messages.rep155 import (
+    SKELETON_2D,
+    HumansPublisher,
+    MissingHriMessagesError,
+    skeleton_2d,
+)
 
 HEADER = Header(stamp=Time(sec=3), frame_id="camera_optical_frame")
 IMAGE = (HEADER, 640, 480, 3.0)

@@ -69,7 +69,7 @@ def test_a_plain_colcon_build_installs_everything(workspace):
         "-c",
         'source install/setup.bash && exec "$0" -c "$1"',
         sys.executable,
-        "from dope_ros import message_types as m; "
+        "from dope_ros.messages import message_types as m; "
         "print(m.__file__, 'dope_msgs/msg/WholeBodyPoseArray' in m.types().fielddefs)",
         cwd=workspace,
     )

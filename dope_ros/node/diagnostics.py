@@ -1,6 +1,6 @@
 """What became of the images, and how the node says so on /diagnostics.
 
-    python -m dope_ros.diagnostics      prints the values as the table of the README
+    python -m dope_ros.node.diagnostics      prints the values as the table of docs/
 
 `FrameStatistics` counts and measures, knows nothing of topics, and can be asked from any thread.
 `camera_status` and `detector_status` turn its summary into diagnostics messages.

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class NewestWorker(Generic[Item]):
+class LatestWorker(Generic[Item]):
     """Calls `work(item)` in its own thread, one item after the other.
 
     At most one item waits: a newer one takes its place. `work` must not raise.

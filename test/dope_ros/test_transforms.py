@@ -11,8 +11,8 @@ from std_msgs.msg import Header
 from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND
-from dope_ros.conversions import people_to_message
-from dope_ros.frames import (
+from dope_ros.messages.conversions import people_to_message
+from dope_ros.messages.transforms import (
     MissingFrameIdError,
     MissingTfError,
     body_axes,

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from dope_model.poses import PART_SLOTS, rounded_list
 from dope_msgs.msg import PartPose, WholeBodyPose, WholeBodyPoseArray
-from dope_ros import parameters
-from dope_ros.conversions import image_to_rgb
-from dope_ros.node import RESULTS
+from dope_ros.messages.conversions import image_to_rgb
+from dope_ros.node import parameters
+from dope_ros.node.dope_node import RESULTS
 
 
 def _part_to_dict(part: PartPose) -> dict:

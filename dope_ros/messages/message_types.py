@@ -1,8 +1,8 @@
 """The messages without ROS: their definitions, classes that stand in for ROS's, and their bytes.
 
-`dope_ros.conversions` and `dope_ros.markers` say what is in a message, and import its class as ROS
-has it (`from sensor_msgs.msg import Image`). After `install_stand_ins()` that works where ROS, or
-this workspace's build, is missing.
+`conversions` and `markers` say what is in a message, and import its class as ROS has it (`from
+sensor_msgs.msg import Image`). After `install_stand_ins()` that works where ROS, or this
+workspace's build, is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def definitions_folder() -> Path:
     Raises:
         FileNotFoundError: they are in neither place.
     """
-    beside = Path(__file__).resolve().parents[1] / OUR_PACKAGE / "msg"
+    beside = Path(__file__).resolve().parents[2] / OUR_PACKAGE / "msg"
     # Beside an installed package it is the generated Python, without definitions.
     if any(beside.glob("*.msg")):
         return beside

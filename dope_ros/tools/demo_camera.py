@@ -22,9 +22,9 @@ from std_msgs.msg import Header
 from dope_model.hints import pip_install
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
 from dope_model.sample import CLIP
-from dope_ros import parameters
-from dope_ros.conversions import rgb_to_image
-from dope_ros.running import run_node
+from dope_ros.messages.conversions import rgb_to_image
+from dope_ros.node import parameters
+from dope_ros.node.running import run_node
 
 AS_CAMERAS_DO = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT

@@ -15,7 +15,7 @@ import numpy as np
 from dope_model.camera.depth import DepthImage
 from dope_model.camera.lens import COEFFICIENT_COUNTS, LensCamera
 from dope_model.camera.placement import Camera, Intrinsics
-from dope_ros.bad_message import BadMessageError
+from dope_ros.messages.errors import BadMessageError
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 
 from dope_model.camera.placement import Placed, roots_of
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.bad_message import BadMessageError
+from dope_ros.messages.errors import BadMessageError
 
 
 def body_id(id_prefix: str, track_id: int) -> str:

@@ -5,7 +5,7 @@
 /humans/bodies/<id>/roi            hri_msgs/NormalizedRegionOfInterest2D
 
 Where hri_msgs is older than NormalizedRegionOfInterest2D (0.8), `roi` is a
-sensor_msgs/RegionOfInterest in pixels. The TF frames body_<id> come from `dope_ros.frames`.
+sensor_msgs/RegionOfInterest in pixels. The TF frames body_<id> come from `transforms`.
 hri_msgs is imported only when `HumansPublisher` is made.
 """
 
@@ -24,7 +24,7 @@ from std_msgs.msg import Header
 from dope_model.poses import PartPose, WholeBody, boxes_around
 from dope_model.skeleton import FACE84
 from dope_model.tracking.tracker import MEMORY
-from dope_ros.frames import body_id
+from dope_ros.messages.transforms import body_id
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -2,7 +2,7 @@
 
 import threading
 
-from dope_ros.newest import NewestWorker
+from dope_ros.node.latest_worker import LatestWorker
 
 
 class Recorder:
@@ -21,7 +21,7 @@ class Recorder:
 
 def test_only_the_newest_of_those_that_wait_is_worked_on():
     work = Recorder()
-    worker = NewestWorker(work, "worker")
+    worker = LatestWorker(work, "worker")
     assert worker.offer(1) is False
     assert work.begun.acquire(timeout=20)
     assert [worker.offer(n) for n in (2, 3, 4)] == [False, True, True]
@@ -33,7 +33,7 @@ def test_only_the_newest_of_those_that_wait_is_worked_on():
 
 def test_stopping_waits_for_the_current_item_and_drops_the_waiting_one():
     work = Recorder()
-    worker = NewestWorker(work, "worker")
+    worker = LatestWorker(work, "worker")
     worker.offer(1)
     assert work.begun.acquire(timeout=20)
     worker.offer(2)
@@ -50,7 +50,7 @@ def test_stopping_waits_for_the_current_item_and_drops_the_waiting_one():
 
 def test_stopping_an_idle_worker_ends_its_thread():
     before = threading.active_count()
-    worker = NewestWorker(lambda item: None, "worker")
+    worker = LatestWorker(lambda item: None, "worker")
     assert threading.active_count() == before + 1
     assert worker.stop() is False
     assert threading.active_count() == before

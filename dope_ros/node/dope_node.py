@@ -46,9 +46,8 @@ from dope_model.poses import WholeBody
 from dope_model.tracking.smoothing import OneEuroSettings, PoseSmoother
 from dope_model.tracking.tracker import PersonTracker
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros import parameters
-from dope_ros.bad_message import BadMessageError
-from dope_ros.cameras import (
+from dope_ros.filtering import annotated, chosen_parts
+from dope_ros.messages.camera_info import (
     BadCameraInfoError,
     BadDepthError,
     Recent,
@@ -57,26 +56,27 @@ from dope_ros.cameras import (
     registered_depth,
     stamp_of,
 )
-from dope_ros.choice import annotated, chosen_parts
-from dope_ros.conversions import (
+from dope_ros.messages.conversions import (
     BadImageError,
     compressed_to_rgb,
     image_to_rgb,
     people_to_message,
     rgb_to_image,
 )
-from dope_ros.diagnostics import FrameStatistics, StageTimes, camera_status, detector_status
-from dope_ros.frames import (
+from dope_ros.messages.errors import BadMessageError
+from dope_ros.messages.markers import PersonMarkers
+from dope_ros.messages.rep155 import HumansPublisher, MissingHriMessagesError, hri_messages
+from dope_ros.messages.transforms import (
     MissingFrameIdError,
     MissingTfError,
     fill_roots,
     person_transforms,
     tf_message_class,
 )
-from dope_ros.markers import PersonMarkers
-from dope_ros.newest import NewestWorker
-from dope_ros.rep155 import HumansPublisher, MissingHriMessagesError, hri_messages
-from dope_ros.running import run_node
+from dope_ros.node import parameters
+from dope_ros.node.diagnostics import FrameStatistics, StageTimes, camera_status, detector_status
+from dope_ros.node.latest_worker import LatestWorker
+from dope_ros.node.running import run_node
 
 # Best effort hears both best effort and reliable cameras. Only the newest message is of interest:
 # with a depth of 1 one that comes replaces the one that waits.
@@ -181,8 +181,8 @@ class DopeNode(LifecycleNode):
         parameter_overrides: Sequence[Parameter] = (),
     ) -> None:
         # rclpy destroys also a node whose parameters are refused below.
-        self._decoder: NewestWorker[Frame] | None = None
-        self._worker: NewestWorker[_Incoming] | None = None
+        self._decoder: LatestWorker[Frame] | None = None
+        self._worker: LatestWorker[_Incoming] | None = None
         self._decoding_share = 0.0  # of the newest image, relative to its detection
         self._listening: list[Subscription] = []
         self._humans: HumansPublisher | None = None
@@ -345,8 +345,8 @@ class DopeNode(LifecycleNode):
         self.statistics.restart_windows(time.monotonic())
         if settings.publish_rep155:
             self._humans = HumansPublisher(self, settings.id_prefix)
-        self._worker = NewestWorker(self._work, f"{self.get_name()} detector")
-        self._decoder = NewestWorker(self._take, f"{self.get_name()} decoder")
+        self._worker = LatestWorker(self._work, f"{self.get_name()} detector")
+        self._decoder = LatestWorker(self._take, f"{self.get_name()} decoder")
         wanted = [(CameraInfo, "camera_info", self._infos.add)]
         if settings.use_depth:
             wanted.append((Image, "depth", self._depths.add))

@@ -1,6 +1,6 @@
 """How fast the node is from image message to pose message, over a real ROS graph:
 
-    python -m dope_ros.benchmark_node --model experts --seconds 20 --out report/
+    python -m dope_ros.tools.benchmark_node --model experts --seconds 20 --out report/
 
 Starts dope_node as a process of its own, on a ROS domain of its own. For each image size it first
 sends one image at a time, which gives the latency without a queue and the time of one frame; then
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from dope_model.detector import DEFAULT_MODEL
-from dope_ros.demo import Processes, free_domain_id, isolated_environment, node_command
+from dope_ros.tools.demo import Processes, free_domain_id, isolated_environment, node_command
 
 SIZES = {"VGA": (640, 480), "1080p": (1920, 1080)}
 LOADING = 600.0
@@ -231,7 +231,7 @@ def measure(
     import rclpy
     from std_msgs.msg import Header
 
-    from dope_ros.conversions import rgb_to_image
+    from dope_ros.messages.conversions import rgb_to_image
 
     rclpy.init()
     sender = Sender("/dope")
@@ -333,7 +333,7 @@ def sample_picture(width: int, height: int) -> np.ndarray:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dope_ros.benchmark_node", description=__doc__,
+        prog="python -m dope_ros.tools.benchmark_node", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(

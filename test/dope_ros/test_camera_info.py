@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from dope_model.camera.lens import LensCamera
 from dope_model.camera.placement import Intrinsics
-from dope_ros.cameras import (
+from dope_ros.messages.camera_info import (
     BadCameraInfoError,
     BadDepthError,
     Recent,
@@ -256,6 +256,9 @@ def test_without_stamps_the_newest_is_taken():
 def test_nothing_of_ros_is_imported():
     import subprocess
 
-    program = "import sys, dope_ros.cameras; print([m for m in sys.modules if 'msg' in m])"
+    program = (
+        "import sys, dope_ros.messages.camera_info as _; "
+        "print([m for m in sys.modules if m.endswith('.msg')])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -1,6 +1,6 @@
 """ROS parameters, each declared once: name, default, meaning, range, unit, when it may change.
 
-    python -m dope_ros.parameters       prints dope_node's as the table of the README
+    python -m dope_ros.node.parameters       prints dope_node's as the table of docs/
 
 The nodes refuse what they do not know and what is out of range, at start and later.
 """

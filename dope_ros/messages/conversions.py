@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from dope_model.poses import PART_SLOTS, PartPose, WholeBody
 from dope_msgs.msg import PartPose as PartPoseMessage
 from dope_msgs.msg import WholeBodyPose, WholeBodyPoseArray
-from dope_ros.bad_message import BadMessageError
+from dope_ros.messages.errors import BadMessageError
 
 _BAYER = tuple(f"bayer_{pattern}" for pattern in ("rggb", "bggr", "gbrg", "grbg"))
 

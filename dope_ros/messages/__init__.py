@@ -1,0 +1,1 @@
+"""Between ROS messages and arrays: images, poses, markers, camera_info, transforms, REP-155."""

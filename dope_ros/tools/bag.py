@@ -1,0 +1,465 @@
+"""Poses for a recorded ROS 2 bag, without ROS:
+
+    python -m dope_ros.bag IN --image-topic /camera/image_raw --out OUT
+
+writes a bag with all messages of IN as they are, and at the time of each image its poses, markers
+and the image with the poses drawn over it: /dope/poses, /dope/markers, /dope/image_annotated.
+SQLite and MCAP are read and written. The definitions of dope_msgs are in the new bag, so that
+Foxglove can show all of an MCAP bag; to play it for RViz, source the workspace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from array import array
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer, WriterError
+from rosbags.serde import SerdeError
+from tqdm import tqdm
+
+from dope_model.camera.placement import Camera, Intrinsics, place_people
+from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
+from dope_model.drawing import draw_people
+from dope_model.errors import Failure
+from dope_model.network.config import MODE_NAMES
+from dope_model.poses import WholeBody
+from dope_model.tracking.tracker import PersonTracker
+from dope_ros.messages.camera_info import (
+    BadCameraInfoError,
+    BadDepthError,
+    Recent,
+    camera_from_info,
+    registered_depth,
+    stamp_of,
+)
+from dope_ros.messages.message_types import install_stand_ins, serialize, types
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+POSES, MARKERS = "dope_msgs/msg/WholeBodyPoseArray", "visualization_msgs/msg/MarkerArray"
+
+# rosbag2 of ROS 2 Jazzy; newer ones read it too.
+_BAG_VERSION = 8
+_DEPTH_TOLERANCE = 50_000_000
+"""ns between the stamps of an image and of the depth image that belongs to it."""
+_DEPTH_WAIT = 200_000_000
+"""ns for which an image waits in the recording for its depth image."""
+_DEPTHS_KEPT = 32
+"""Depth images: what comes in these two times from a camera of up to 128 Hz."""
+_MARKER_LIFETIME = 1.0
+_JPEG_QUALITY = 90
+_NO_HASH = "RIHS01_" + 64 * "0"
+
+
+class BagError(ValueError):
+    """A bag or a topic that cannot be used; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class BagSettings:
+    """What is read and written.
+
+    Attributes:
+        image_topic: of raw or compressed images.
+        namespace: of the new topics.
+        camera_info_topic: where the camera describes itself; None: camera_info beside the image
+            topic, if it is there.
+        depth_topic: depth images that are registered to the images, or None.
+        rectified: the images are rectified.
+        annotate: write the images with the poses drawn over them.
+        horizontal_fov: degrees, assumed for the markers where there is no camera_info.
+        storage: "sqlite3" or "mcap"; None: as the bag that is read.
+    """
+
+    image_topic: str
+    namespace: str = "/dope"
+    camera_info_topic: str | None = None
+    depth_topic: str | None = None
+    rectified: bool = False
+    annotate: bool = True
+    horizontal_fov: float = 60.0
+    storage: str | None = None
+
+
+@dataclass
+class BagSummary:
+    """What came out.
+
+    Attributes:
+        messages: copied; images: worked on; people: in all images.
+        problems: what was wrong, and with how many messages.
+        complete: the whole bag was read.
+        topics: that were added.
+    """
+
+    messages: int = 0
+    images: int = 0
+    people: int = 0
+    problems: dict[str, int] = field(default_factory=dict)
+    complete: bool = True
+    topics: list[str] = field(default_factory=list)
+
+    def count_problem(self, text: str) -> None:
+        self.problems[text] = self.problems.get(text, 0) + 1
+
+
+Detector = Callable[[np.ndarray], list[WholeBody]]
+
+
+def process_bag(
+    source: Path,
+    out: Path,
+    settings: BagSettings,
+    load_detector: Callable[[], Detector],
+    progress: bool = True,
+) -> BagSummary:
+    """Write the bag `out` with all of `source` and what a detector finds in its images.
+
+    Ctrl-C ends it early: what was done until then is a good bag.
+
+    Args:
+        load_detector: called once, after everything else has been found to be right.
+
+    Raises:
+        BagError: a bag or a topic that cannot be used.
+    """
+    if out.exists():
+        raise BagError(f"{out} exists already; give --out another name")
+    try:
+        with Reader(source) as reader:
+            topics = _Topics(reader, settings)
+            try:
+                detector = load_detector()
+            except FileNotFoundError as error:  # not the bag's
+                raise BagError(str(error)) from error
+            storage = settings.storage or _storage_of(source)
+            plugin = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}[storage]
+            with Writer(out, version=_BAG_VERSION, storage_plugin=plugin) as writer:
+                return _Worker(reader, writer, topics, settings, detector).run(progress)
+    except FileNotFoundError as error:
+        raise BagError(f"{source} is not a ROS 2 bag: {error}") from error
+    except (ReaderError, WriterError) as error:
+        raise BagError(f"{source}: {error}") from error
+
+
+def _storage_of(source: Path) -> str:
+    files = source.iterdir() if source.is_dir() else [source]
+    return "mcap" if any(".mcap" in path.suffixes for path in files) else "sqlite3"
+
+
+class _Topics:
+    """The connections of the bag that are read, and the names of the new ones.
+
+    Raises:
+        BagError: one is missing, has another type, or a new name is taken.
+    """
+
+    def __init__(self, reader: Reader, settings: BagSettings) -> None:
+        self._connections = reader.connections
+        self.images = self._of(settings.image_topic, (IMAGE, COMPRESSED), "image topic")
+        self.compressed = self.images[0].msgtype == COMPRESSED
+        beside = settings.image_topic.removesuffix("/compressed").rpartition("/")[0]
+        info = settings.camera_info_topic or f"{beside}/camera_info"
+        present = any(connection.topic == info for connection in self._connections)
+        self.camera_info: list[Connection] = []
+        if present or settings.camera_info_topic:
+            self.camera_info = self._of(info, (CAMERA_INFO,), "topic of camera_info")
+        self.depth: list[Connection] = []
+        if settings.depth_topic:
+            self.depth = self._of(settings.depth_topic, (IMAGE,), "topic of depth images")
+
+        base = "/" + settings.namespace.strip("/")
+        base = base if base.endswith("/") else base + "/"
+        self.added = {"poses": (base + "poses", POSES), "markers": (base + "markers", MARKERS)}
+        if settings.annotate:
+            name = base + "image_annotated" + ("/compressed" if self.compressed else "")
+            self.added["annotated"] = (name, COMPRESSED if self.compressed else IMAGE)
+        taken = {connection.topic for connection in self._connections}
+        clash = sorted(name for name, _ in self.added.values() if name in taken)
+        if clash:
+            raise BagError(f"the bag has {', '.join(clash)} already; give --namespace another name")
+
+    def _of(self, topic: str, kinds: tuple[str, ...], what: str) -> list[Connection]:
+        found = [connection for connection in self._connections if connection.topic == topic]
+        fitting = [connection for connection in found if connection.msgtype in kinds]
+        if fitting:
+            return fitting
+        there = sorted({c.topic for c in self._connections if c.msgtype in kinds})
+        listed = f"there are: {', '.join(there)}" if there else "there is none in it"
+        if found:
+            raise BagError(
+                f"{topic} holds {found[0].msgtype}, which is no {what} "
+                f"({' or '.join(kinds)}); {listed}"
+            )
+        raise BagError(f"no {what} {topic} in the bag; {listed}")
+
+
+class _Worker:
+    """Copies the bag and adds what the detector finds."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        topics: _Topics,
+        settings: BagSettings,
+        detector: Detector,
+    ) -> None:
+        # They need the messages' classes.
+        install_stand_ins()
+        from dope_ros.messages import conversions, markers, transforms
+
+        self._conversions, self._transforms = conversions, transforms
+        self._markers = markers.PersonMarkers(_MARKER_LIFETIME)
+        self._reader, self._writer, self._topics = reader, writer, topics
+        self._settings, self._detector = settings, detector
+        self._tracker: PersonTracker | None = None
+        self._infos: Recent = Recent()
+        self._depths: Recent = Recent(_DEPTHS_KEPT)
+        self.summary = BagSummary(topics=[name for name, _ in topics.added.values()])
+        try:
+            self._tracker = PersonTracker()
+        except ImportError as error:
+            self.summary.count_problem(f"people have no track ids: {error}")
+        self._copied = {c.id: self._copy_connection(c) for c in reader.connections}
+        self._added = {
+            key: writer.add_connection(name, kind, typestore=types())
+            for key, (name, kind) in topics.added.items()
+        }
+
+    def _copy_connection(self, connection: Connection) -> Connection:
+        definition, digest = connection.msgdef.data, connection.digest
+        if not definition and connection.msgtype in types().fielddefs:
+            definition = types().generate_msgdef(connection.msgtype, ros_version=2)[0]
+        if not digest and connection.msgtype in types().fielddefs:
+            digest = types().hash_rihs01(connection.msgtype)
+        return self._writer.add_connection(
+            connection.topic,
+            connection.msgtype,
+            msgdef=definition,
+            rihs01=digest or _NO_HASH,
+            serialization_format=connection.ext.serialization_format,
+            offered_qos_profiles=connection.ext.offered_qos_profiles,
+        )
+
+    def run(self, progress: bool) -> BagSummary:
+        # The first image may come before the first camera_info.
+        if self._topics.camera_info:
+            for _, _, raw in self._reader.messages(self._topics.camera_info):
+                self._keep(self._infos, raw, CAMERA_INFO)
+                break
+        with suppress_interrupt(self.summary):
+            self._copy_and_work(progress)
+        return self.summary
+
+    def _copy_and_work(self, progress: bool) -> None:
+        images = {connection.id for connection in self._topics.images}
+        infos = {connection.id for connection in self._topics.camera_info}
+        depths = {connection.id for connection in self._topics.depth}
+        wait = _DEPTH_WAIT if depths else 0
+        waiting: deque[tuple[int, bytes]] = deque()
+        try:
+            for connection, time, raw in tqdm(
+                self._reader.messages(),
+                total=self._reader.message_count,
+                unit="message",
+                disable=not progress,
+            ):
+                while waiting and time > waiting[0][0] + wait:
+                    self._work_on(*waiting.popleft())
+                self._writer.write(self._copied[connection.id], time, raw)
+                self.summary.messages += 1
+                if connection.id in images:
+                    waiting.append((time, bytes(raw)))
+                elif connection.id in infos:
+                    self._keep(self._infos, raw, CAMERA_INFO)
+                elif connection.id in depths:
+                    self._keep(self._depths, raw, IMAGE)
+        finally:
+            # Also after Ctrl-C: at most a few images wait.
+            while waiting:
+                self._work_on(*waiting.popleft())
+
+    def _keep(self, recent: Recent, raw: bytes, kind: str) -> None:
+        try:
+            recent.add(types().deserialize_cdr(raw, kind))
+        except SerdeError as error:
+            self.summary.count_problem(f"{kind} that cannot be read: {error}")
+
+    def _work_on(self, time: int, raw: bytes) -> None:
+        kind = COMPRESSED if self._topics.compressed else IMAGE
+        conversions = self._conversions
+        try:
+            message = types().deserialize_cdr(raw, kind)
+            rgb = (
+                conversions.compressed_to_rgb(message)
+                if self._topics.compressed
+                else conversions.image_to_rgb(_plain_image(message))
+            )
+        except (SerdeError, conversions.BadImageError) as error:
+            self.summary.count_problem(f"image that cannot be read: {error}")
+            return
+        height, width = rgb.shape[:2]
+        header = _header(message)
+        stamp = stamp_of(message) or time
+        try:
+            people = self._detector(rgb)
+        except Exception as error:  # one image on which the model fails must not end the bag
+            text = f"{type(error).__name__}: {error}"
+            self.summary.count_problem(f"image on which the model failed: {text}")
+            return
+        if self._tracker is not None:
+            people = self._tracker.update(people, stamp * 1e-9)
+        self.summary.images += 1
+        self.summary.people += len(people)
+
+        camera = self._camera(stamp, width, height)
+        poses = conversions.people_to_message(people, header, width, height)
+        if camera is not None:
+            depth = self._depth(stamp, message.header.frame_id, width, height)
+            placed = place_people(people, camera, depth)
+            self._transforms.fill_roots(poses, placed)
+        else:
+            assumed = Intrinsics.assumed(width, height, self._settings.horizontal_fov)
+            placed = place_people(people, assumed)
+        self._write("poses", time, poses)
+        self._write("markers", time, self._markers.build(placed, header))
+        if "annotated" in self._added:
+            self._write("annotated", time, self._annotated(draw_people(rgb, people), header))
+
+    def _camera(self, stamp: int, width: int, height: int) -> Camera | None:
+        info = self._infos.nearest(stamp)
+        if info is None:
+            return None
+        try:
+            return camera_from_info(info, width, height, self._settings.rectified)
+        except BadCameraInfoError as error:
+            self.summary.count_problem(str(error))
+            return None
+
+    def _depth(self, stamp: int, frame_id: str, width: int, height: int):
+        message = self._depths.nearest(stamp, _DEPTH_TOLERANCE)
+        if message is None:
+            if self._topics.depth:
+                self.summary.count_problem("image without a depth image of its time")
+            return None
+        try:
+            return registered_depth(message, frame_id, width, height)
+        except BadDepthError as error:
+            self.summary.count_problem(str(error))
+            return None
+
+    def _annotated(self, rgb: np.ndarray, header: Any) -> Any:
+        if not self._topics.compressed:
+            return self._conversions.rgb_to_image(rgb, header)
+        from sensor_msgs.msg import CompressedImage
+
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), quality)
+        message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
+        message.data = _bytes_array(jpeg)
+        return message
+
+    def _write(self, key: str, time: int, message: Any) -> None:
+        self._writer.write(self._added[key], time, serialize(message, self._topics.added[key][1]))
+
+
+class suppress_interrupt:
+    """Ctrl-C ends the work and is noted, instead of spoiling what is written."""
+
+    def __init__(self, summary: BagSummary) -> None:
+        self._summary = summary
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, *_: object) -> bool:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._summary.complete = False
+            return True
+        return False
+
+
+def _bytes_array(values: np.ndarray) -> array:
+    # rclpy takes an array.array as it is, and checks anything else value by value.
+    made = array("B")
+    made.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return made
+
+
+def _plain_image(message: Any) -> SimpleNamespace:
+    """An image as `image_to_rgb` takes it from ROS."""
+    names = ("header", "height", "width", "encoding", "is_bigendian", "step")
+    fields = {name: getattr(message, name) for name in names}
+    return SimpleNamespace(**fields, data=_bytes_array(message.data))
+
+
+def _header(message: Any) -> Any:
+    """The header of a message as rosbags reads it, in the class that the conversions use."""
+    from builtin_interfaces.msg import Time
+    from std_msgs.msg import Header
+
+    stamp = message.header.stamp
+    return Header(
+        stamp=Time(sec=int(stamp.sec), nanosec=int(stamp.nanosec)),
+        frame_id=message.header.frame_id,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work on a bag; returns the exit status: 1 for an error, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m dope_ros.bag", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("source", type=Path, metavar="IN", help="folder of a bag, or its one file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the new bag")
+    parser.add_argument("--image-topic", required=True, help="raw or compressed images")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="as for dope_node (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
+    parser.add_argument("--namespace", default="/dope", help="of the new topics")
+    parser.add_argument(
+        "--camera-info", help="topic; default: camera_info beside the images, if it is there"
+    )
+    parser.add_argument("--depth", help="topic of depth images registered to the images")
+    parser.add_argument("--rectified", action="store_true", help="the images are rectified")
+    parser.add_argument("--no-images", action="store_true", help="add poses and markers only")
+    parser.add_argument("--storage", choices=["sqlite3", "mcap"], help="default: as IN")
+    options = parser.parse_args(arguments)
+    settings = BagSettings(
+        image_topic=options.image_topic,
+        namespace=options.namespace,
+        camera_info_topic=options.camera_info,
+        depth_topic=options.depth,
+        rectified=options.rectified,
+        annotate=not options.no_images,
+        storage=options.storage,
+    )
+
+    def load_detector() -> Detector:
+        return WholeBodyDetector.load(options.model, options.device, options.mode)
+
+    try:
+        summary = process_bag(options.source, options.out, settings, load_detector)
+    except (ValueError, OSError, ImportError, Failure) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{options.out}: {summary.messages} messages copied, {summary.people} people in "
+        f"{summary.images} images; added {', '.join(summary.topics)}"
+    )
+    for problem, count in summary.problems.items():
+        print(f"{count} x {problem}", file=sys.stderr)
+    if not summary.complete:
+        print("stopped early: the rest of the bag is not in it", file=sys.stderr)
+        return 130
+    return 0
