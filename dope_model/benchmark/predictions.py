@@ -3,6 +3,7 @@ it was, and a report is written again without running any model.
 
     finder = CachedFinder(out / "predictions", "experts:fast")
     detections = finder.find_parts(path)
+    for detections in finder.find_all(pictures): ...
 
 A prediction belongs to the content of the picture and to the model: its weights, its settings
 and our code that runs it. When any of them changes, the picture is looked at again.
@@ -13,23 +14,47 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
-from functools import lru_cache
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 import dope_model
+from dope_model.benchmark.protocols.protocol import Found, Picture
 from dope_model.cache import file_digest
+from dope_model.datasets.videos import VideoFrames
 from dope_model.detector import DEFAULT_MODEL, EXPERTS, WholeBodyDetector, experts_preset
-from dope_model.network.config import mode_named
+from dope_model.network.config import MODES, mode_named
+from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.skeleton import PARTS
 from dope_model.weights import weights_file
 
 _ARRAYS = ("scores", "keypoints_2d", "keypoints_3d", "is_left", "trusted")
 _ABOUT_FILE = "model.json"
+DECODED_AHEAD = 8
+"""Pictures that are decoded while the model works."""
+OWN_MODE = "own"
+"""The mode that a model's weights were made for, see `own_mode`."""
+
+
+def own_mode(model: str) -> str:
+    """The mode whose image size is nearest to that of the weights' training.
+
+    Raises:
+        FileNotFoundError: there is no such weights file.
+    """
+    if experts_preset(model) is not None:
+        return "realtime"
+    from dope_model.checkpoint import load_checkpoint
+
+    size = load_checkpoint(model).mode.min_size
+    return min(MODES, key=lambda name: abs(math.log(MODES[name].min_size / size)))
 
 
 def model_record(
@@ -75,7 +100,7 @@ def model_record(
     }  # fmt: skip
 
 
-@lru_cache
+@cache
 def _code_hash(*patterns: str) -> str:
     digest = hashlib.sha256()
     base = Path(dope_model.__file__).parent
@@ -86,7 +111,7 @@ def _code_hash(*patterns: str) -> str:
 
 
 class CachedFinder:
-    """Finds parts in picture files, or reads what was found before.
+    """Finds parts in pictures, or reads what was found before.
 
     Attributes:
         record: `model_record` of the model.
@@ -98,18 +123,20 @@ class CachedFinder:
         folder: Path,
         model: str = DEFAULT_MODEL,
         device: str = "auto",
-        mode: str = "realtime",
+        mode: str = OWN_MODE,
         engine: str = "auto",
     ) -> None:
         """
         Args:
             folder: of predictions; every model gets a folder of its own inside.
-            model, device, mode, engine: as for `WholeBodyDetector.load`. The model is not loaded
-                before it is needed.
+            model, device, mode, engine: as for `WholeBodyDetector.load`; mode also OWN_MODE. The
+                model is not loaded before it is needed.
 
         Raises:
             FileNotFoundError: there is no such weights file.
         """
+        if mode == OWN_MODE:
+            mode = own_mode(model)
         self.record = model_record(model, mode, engine, device)
         key = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:16]
         self._folder = folder / key
@@ -119,35 +146,71 @@ class CachedFinder:
         known = json.loads(about.read_text()) if about.is_file() else {}
         self.description = known.get("description", self.record["model"])
 
-    def find_parts(self, picture: Path) -> dict[str, PartDetections]:
+    def find_parts(self, picture: Path) -> Found:
         """The detections in a picture file, by part.
 
         Raises:
             ValueError: the file is not a picture.
             ImportError: something that the model needs is missing; says what brings it.
         """
-        content = Path(picture).read_bytes()
-        target = self._folder / f"{hashlib.sha256(content).hexdigest()[:24]}.npz"
-        if target.is_file():
-            return load_detections(target)
-        bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-        if bgr is None:
-            raise ValueError(f"{picture} is not a picture, or is damaged")
-        found = self._started().find_parts(np.ascontiguousarray(bgr[..., ::-1]))
-        save_detections(target, found)
-        return found
+        return self._look_at(*self._read(Picture(picture.name, picture, None)))
 
-    def _started(self) -> WholeBodyDetector:
+    def find_all(self, pictures: Iterable[Picture]) -> Iterator[Found]:
+        """What is found in each picture, in their order; the next ones are decoded meanwhile."""
+        # One thread: it is enough to keep a model busy, and videos are read frame after frame.
+        with ThreadPoolExecutor(1) as pool:
+            ahead: deque[Future] = deque()
+            try:
+                for picture in pictures:
+                    ahead.append(pool.submit(self._read, picture))
+                    if len(ahead) >= DECODED_AHEAD:
+                        yield self._look_at(*ahead.popleft().result())
+                while ahead:
+                    yield self._look_at(*ahead.popleft().result())
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _read(self, picture: Picture) -> tuple[Path, np.ndarray | None]:
+        """Where the detections of a picture are kept, and its pixels if they are not there yet."""
+        if picture.frame is None:
+            content = picture.path.read_bytes()
+            key = hashlib.sha256(content).hexdigest()[:24]
+        else:
+            key = f"{_video_digest(picture.path)[:24]}_{picture.frame:06d}"
+        target = self._folder / f"{key}.npz"
+        return target, None if target.is_file() else pixels_of(picture)
+
+    def _look_at(self, target: Path, rgb: np.ndarray | None) -> Found:
+        if rgb is None:
+            return load_detections(target)
         if self._detector is None:
             self._detector = self._load()
             self.description = self._detector.description
             self._folder.mkdir(parents=True, exist_ok=True)
             about = {**self.record, "description": self.description}
             (self._folder / _ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
-        return self._detector
+        found = self._detector.find_parts(rgb)
+        save_detections(target, found)
+        return found
 
 
-def save_detections(path: Path, found: dict[str, PartDetections]) -> None:
+_video = VideoFrames()
+_video_digest = cache(file_digest)
+
+
+def pixels_of(picture: Picture) -> np.ndarray:
+    """A picture, or its frame of a video, as (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the file is damaged or not a picture.
+    """
+    if picture.frame is None:
+        return read_rgb(picture.path)
+    return _video(picture.path, picture.frame)
+
+
+def save_detections(path: Path, found: Found) -> None:
     """Write detections by part to one .npz file, whole or not at all."""
     arrays = {}
     for part, detections in found.items():
@@ -161,7 +224,7 @@ def save_detections(path: Path, found: dict[str, PartDetections]) -> None:
     temporary.replace(path)
 
 
-def load_detections(path: Path) -> dict[str, PartDetections]:
+def load_detections(path: Path) -> Found:
     """Read what `save_detections` wrote."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}

@@ -2,10 +2,8 @@
 
     rows = [{"model": "experts", "part": "hand", "recall": 0.71, "PA mm": 14.2}, ...]
     (out / "report.md").write_text(markdown_table(rows))
-    write_csv(out / "table.csv", rows)
     write_json(out / "report.json", {"rows": rows, "versions": versions(), "settings": {...}})
     line_plot(out / "pck.png", {"experts": (thresholds, shares)}, "threshold", "PCK")
-    bar_plot(out / "recall.png", ["small", "large"], {"experts": [0.4, 0.9]}, "recall")
 
 A row is a dictionary from column to value; a value that is not known is NaN or left out. What
 a model finds is kept by `dope_model.benchmark.predictions`, so that a benchmark goes on where it
@@ -14,14 +12,12 @@ was stopped.
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -70,15 +66,6 @@ def markdown_table(rows: Sequence[Row]) -> str:
         cells = [format_value(column, row.get(column)) for column in columns]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Rows as CSV with all their digits; what is not known is empty."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns_of(rows))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: "" if _unknown(value) else value for name, value in row.items()})
 
 
 def write_json(path: Path, content: object) -> None:
@@ -134,34 +121,6 @@ def line_plot(
     _finish(figure, axes, path, y_limits)
 
 
-def bar_plot(
-    path: Path,
-    groups: Sequence[str],
-    bars: Mapping[str, Sequence[float]],
-    y_label: str,
-    title: str = "",
-    y_limits: tuple[float, float] | None = (0.0, 1.0),
-) -> None:
-    """Write a PNG with one bar per entry of `bars` in every group, side by side.
-
-    Args:
-        bars: name to one value per group; NaN leaves a gap.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    figure, axes = _figure(title, "", y_label)
-    wide = 0.8 / max(len(bars), 1)
-    for number, (name, values) in enumerate(bars.items()):
-        places = np.arange(len(groups)) + (number - (len(bars) - 1) / 2) * wide
-        drawn = axes.bar(places, np.asarray(values, float), wide * 0.95, label=name)
-        axes.bar_label(drawn, [_short(value) for value in values], fontsize=7, padding=1)
-    slanted = {"rotation": 22, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 4 else {}
-    axes.set_xticks(range(len(groups)), groups, fontsize=8, **slanted)
-    axes.grid(axis="y", alpha=0.3)
-    _finish(figure, axes, path, y_limits)
-
-
 def _figure(title: str, x_label: str, y_label: str):
     require_plots()
     # No pyplot: it would look for a screen and keep every figure.
@@ -183,12 +142,6 @@ def _finish(figure, axes, path: Path, y_limits: tuple[float, float] | None) -> N
     figure.savefig(path, dpi=110)
 
 
-def _short(value: float) -> str:
-    if not math.isfinite(value):
-        return ""
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
-
-
 def _unknown(value: object) -> bool:
     return value is None or isinstance(value, float | np.floating) and not math.isfinite(value)
 
@@ -207,13 +160,22 @@ def _plain(value: object) -> object:
     return None if _unknown(value) else value
 
 
-def short_names(models: list[str], part: Literal["name", "stem"] = "name") -> dict[str, str]:
-    """Models by names for tables: that part of a file's path, where it tells them apart.
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """Models by names for tables: a weights file's name without its ending, with its folder where
+    that is needed to tell files apart.
 
     Raises:
         ValueError: a model is named twice.
     """
     if len(set(models)) < len(models):
         raise ValueError(f"a model is named twice: {', '.join(models)}")
-    short = {getattr(Path(model), part): model for model in models}
-    return short if len(short) == len(models) else {model: model for model in models}
+    for name in (lambda p: p.stem, lambda p: f"{p.parent.name}/{p.stem}".lstrip("/")):
+        short = {name(Path(model)): model for model in models}
+        if len(short) == len(models):
+            return short
+    return {model: model for model in models}
+
+
+def file_name(text: str) -> str:
+    """`text` with all that does not suit a file's name replaced by "-"."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)

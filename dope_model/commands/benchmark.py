@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from dope_model.benchmark.protocols import add_protocols
-from dope_model.benchmark.rendered import add_rendered
 from dope_model.benchmark.speed import add_speed
 
 
@@ -13,6 +12,5 @@ def add_benchmark(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser("benchmark", help=__doc__, description=__doc__)
     protocols = parser.add_subparsers(dest="protocol", required=True)
-    add_rendered(protocols)
     add_protocols(protocols)
     add_speed(protocols)

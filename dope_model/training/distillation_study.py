@@ -18,7 +18,7 @@ import torch
 
 from dope_model.benchmark.predictions import CachedFinder
 from dope_model.benchmark.protocols.lspet import Lspet
-from dope_model.benchmark.rendered import PartResult, judge_model, summarise
+from dope_model.benchmark.protocols.rendered import PartResult, judge_samples, statistics
 from dope_model.benchmark.report import markdown_table, write_json
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dope_model.datasets.labels import LabelSet, Sample
@@ -249,11 +249,11 @@ class DistillationStudy:
             row["LSPET PCK@0.2"] = summary["PCK@0.2"]
             row["LSPET recall"] = summary["recall"]
         held_out = LabelSet.load(self.out / "held_out.npz")
-        row.update(_accuracies("", judge_model(finder, self.images, held_out.samples), parts))
+        row.update(_accuracies("", judge_samples(finder, self.images, held_out.samples), parts))
         for part in ("hand", "face"):
             if self.settings.close_ups and part in parts:
                 folder, samples = self._close_ups(part, held_out)
-                judged = judge_model(finder, folder, samples)
+                judged = judge_samples(finder, folder, samples)
                 row.update(_accuracies("close ", judged, (part,)))
         return row
 
@@ -275,7 +275,7 @@ def _accuracies(prefix: str, results: dict[str, PartResult], parts) -> dict[str,
     for part in PARTS:
         if part in parts and part in results:
             instances = results[part].instances
-            recall = summarise(instances, results[part].wrong)["recall"]
+            recall = statistics(instances, results[part].wrong)["recall"]
             row[f"{prefix}{part} recall"] = recall
             right = [i.pck if i.found else 0 for i in instances if np.isfinite(i.scale)]
             row[f"{prefix}{part} PCK"] = float(np.mean(right)) if right else float("nan")

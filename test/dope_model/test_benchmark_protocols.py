@@ -91,6 +91,9 @@ def test_lspet(tmp_path, extended):
     assert moved["recall"] == 1
     half = summary(protocol, pictures, [perfect[0], {}])
     assert half["PCK@0.2"] == half["recall"] == 0.5 and half["PCK@0.2 of found"] == 1
+    assert half["precision"] == 1
+    more = [bodies([first, first + [80, 0]]), perfect[1]]
+    assert summary(protocol, pictures, more)["precision"] == pytest.approx(2 / 3)
 
 
 def test_lspet_takes_the_detection_where_the_person_is(tmp_path):
@@ -167,7 +170,9 @@ def test_mpii(tmp_path):
     assert moved["PCKh@0.5 %"] == pytest.approx(100 * 13 / 25)
     only_one = summary(protocol, pictures, [bodies([one])])
     assert only_one["PCKh@0.5 %"] == pytest.approx(100 * 13 / 25)
-    assert only_one["recall"] == 0.5
+    assert only_one["recall"] == 0.5 and only_one["precision"] == 1
+    too_many = summary(protocol, pictures, [bodies([one, other, other + 300])])
+    assert too_many["recall"] == 1 and too_many["precision"] == pytest.approx(2 / 3)
 
 
 def test_mpii_of_a_list(tmp_path):
@@ -229,7 +234,7 @@ def test_mupots(mupots):
     result = summary(protocol, pictures, some)
     assert result["PCK3D all %"] == pytest.approx(100 * (2 / 3 + 1) / 2)
     assert result["PCK3D matched %"] == 100
-    assert result["recall"] == pytest.approx((2 / 3 + 1) / 2)
+    assert result["recall"] == pytest.approx((2 / 3 + 1) / 2) and result["precision"] == 1
 
     # One wrist turned sharply away: 1 of 14 joints wrong, rescaled or not.
     bent = _detections([right])
@@ -299,7 +304,7 @@ def test_rhd(tmp_path):
     protocol = Rhd()
     pictures = load(protocol, tmp_path)
     # The left hand covers more of the first picture, the right one of the second.
-    assert [p.truth[0].is_left for p in pictures] == [True, False]
+    assert [p.truth.judged[0].is_left for p in pictures] == [True, False]
     found = [
         _hand_detection(left_2d, 3 * (left_3d - left_3d[0]), True),
         _hand_detection(right_2d, right_3d - right_3d[0], True),
@@ -307,12 +312,21 @@ def test_rhd(tmp_path):
     result = summary(protocol, pictures, found)
     for name in ("AUC 20 to 50 mm %", "AUC by bone 20 to 50 mm %", "PCK 2D@0.1 %"):
         assert result[name] == pytest.approx(100)
-    assert result["missed %"] == 0 and result["side right %"] == 50
+    assert result["recall %"] == 100 and result["side right %"] == 50
+    assert result["precision %"] == 100
     nobody = summary(protocol, pictures, [{}, {}])
     assert nobody["AUC 20 to 50 mm %"] == nobody["PCK 2D@0.1 %"] == 0
-    assert nobody["missed %"] == 100
+    assert nobody["recall %"] == 0 and np.isnan(nobody["precision %"])
     half = summary(protocol, pictures, [found[0], {}])
-    assert half["AUC 20 to 50 mm %"] == pytest.approx(50) and half["missed %"] == 50
+    assert half["AUC 20 to 50 mm %"] == pytest.approx(50) and half["recall %"] == 50
+
+    # The other hand is right, though it is not judged; a third detection is nowhere near a hand.
+    more = PartDetections(
+        "hand", [0.7, 0.7, 0.7], np.stack([left_2d, right_2d, right_2d + 200]),
+        np.stack([left_3d, right_3d, right_3d]), [True, False, False],
+    )  # fmt: skip
+    wrong = summary(protocol, pictures, [{"hand": more}, {}])
+    assert wrong["recall %"] == 50 and wrong["precision %"] == pytest.approx(100 * 2 / 3)
 
     # The box's longer side is 40 px: 3 px are within 10 % of it, 5 px are not.
     moved = [_hand_detection(left_2d + [3, 0], left_3d, True), _hand_detection(right_2d, right_3d,
@@ -324,10 +338,10 @@ def test_rhd(tmp_path):
 def test_rhd_of_all_visible_hands(tmp_path):
     _rhd(tmp_path)
     pictures = load(Rhd(), tmp_path, hands="all")
-    assert [len(p.truth) for p in pictures] == [2, 2]
+    assert [len(p.truth.judged) for p in pictures] == [2, 2]
     _rhd(tmp_path, hidden_left=True)
     pictures = load(Rhd(), tmp_path, hands="all")
-    assert [[hand.is_left for hand in p.truth] for p in pictures] == [[False], [False]]
+    assert [[hand.is_left for hand in p.truth.judged] for p in pictures] == [[False], [False]]
 
 
 # --- 3D Menpo ------------------------------------------------------------------------------------
@@ -364,7 +378,8 @@ def test_menpo(tmp_path, version):
     result = summary(protocol, pictures, found)
     assert result["AUC 0.1 %"] == pytest.approx(100 * (0.6 + 0 + 0 + 1) / 4, abs=0.1)
     assert result["PCK 2D@0.05 %"] == 50
-    assert result["failures %"] == 50 and result["missed %"] == 25
+    assert result["failures %"] == 50 and result["recall %"] == 75
+    assert result["precision %"] == 100
 
 
 def test_menpo_reads_pts_files_and_videos(tmp_path):
@@ -563,10 +578,10 @@ def test_command_writes_a_report_and_resumes(lsp_folder, tmp_path, capsys):
     (row,) = report["rows"]
     assert row["PCK@0.2"] == pytest.approx(2 / 3) and row["recall"] == pytest.approx(2 / 3)
     assert report["pictures"] == 3 and report["versions"]["numpy"] == np.__version__
-    assert report["settings"]["mode"] == "realtime"
-    assert report["models"]["experts-fast"]["code"]
+    assert report["settings"]["mode"] == "own"
+    assert report["models"]["experts:fast"]["code"]
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| experts-fast | 0.667 |" in text and "torso" in text
+    assert "| experts:fast | 0.667 |" in text and "torso" in text
     assert "0.667" in capsys.readouterr().out
     assert (tmp_path / "out" / "curve_1.png").stat().st_size > 1000
     assert (tmp_path / "out" / "worst_experts-fast.png").stat().st_size > 1000
@@ -579,11 +594,11 @@ def test_several_models_stand_in_one_table(lsp_folder, tmp_path):
     out = tmp_path / "out"
     weights = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
     arguments = ["benchmark", "lspet", "--data", str(folder), "--out", str(out), "--worst", "0",
-                 "--batch", "1", "--model", *weights]  # fmt: skip
+                 "--mode", "realtime", "--model", weights[0], "--model", weights[1]]  # fmt: skip
     assert program.main(arguments) == 0
     assert looked_at == [0, 1, 2, 0, 1, 2]
     report = json.loads((out / "report.json").read_text())
-    assert [row["model"].rpartition("-")[2] for row in report["rows"]] == ["a", "b"]
+    assert [row["model"] for row in report["rows"]] == ["a", "b"]
     hashes = {model["weights"] for model in report["models"].values()}
     assert len(hashes) == 2 and all(len(h) == 64 for h in hashes)
     assert not list(out.glob("worst*"))
@@ -625,7 +640,7 @@ def test_table_1(tmp_path, monkeypatch):
     )  # fmt: skip
     out = tmp_path / "out"
     arguments = ["benchmark", "parts", "--mpii", str(tmp_path / "mpii"), "--out", str(out),
-                 "--rhd", str(tmp_path / "rhd"), "--batch", "1", "--worst", "0"]  # fmt: skip
+                 "--rhd", str(tmp_path / "rhd"), "--mode", "paper", "--worst", "0"]  # fmt: skip
     for row, name in (("body expert", "body"), ("hand expert", "hand"), ("DOPE", "whole")):
         arguments += ["--checkpoint", f"{row}={tmp_path / name}.safetensors"]
     assert program.main(arguments) == 0
@@ -646,28 +661,3 @@ def test_table_1_wants_data_and_names(tmp_path, capsys):
     assert "--mpii" in capsys.readouterr().err
     assert program.main([*arguments, "--mpii", ".", "--checkpoint", "weights"]) == 1
     assert "NAME=WEIGHTS" in capsys.readouterr().err
-
-
-def test_batched_network_finds_what_the_single_one_finds():
-    torch = pytest.importorskip("torch")
-    from random_networks import SMALL, small_checkpoint
-
-    from dope_model.benchmark.protocols.batched import BatchedFinder
-    from dope_model.postprocess.integration import integrate
-    from dope_model.runtime.torch_engine import EagerEngine
-
-    torch.manual_seed(0)
-    random = np.random.default_rng(0)
-    checkpoint = small_checkpoint(("body", "hand"))
-    pictures = [random.integers(0, 255, size, dtype=np.uint8)
-                for size in ((60, 80, 3), (80, 60, 3), (60, 80, 3))]  # fmt: skip
-    engine = EagerEngine(checkpoint, SMALL, "cpu")
-    together = BatchedFinder(checkpoint, SMALL, "cpu")(pictures)
-    assert sum(len(found["body"]) + len(found["hand"]) for found in together) > 0
-    for rgb, found in zip(pictures, together, strict=True):
-        alone = {p: integrate(c, checkpoint.integration[p]) for p, c in engine(rgb).items()}
-        assert set(found) == set(alone)
-        for part, one in alone.items():
-            assert np.allclose(found[part].scores, one.scores, atol=1e-4)
-            assert np.allclose(found[part].keypoints_2d, one.keypoints_2d, atol=1e-2)
-            assert np.allclose(found[part].keypoints_3d, one.keypoints_3d, atol=1e-4)

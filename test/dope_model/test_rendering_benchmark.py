@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
 import re
-import shutil
 import sys
 
 import cv2
@@ -15,23 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dope_model.__main__ import main
 from dope_model.benchmark import metrics, predictions
-from dope_model.benchmark.rendered import (
+from dope_model.benchmark.protocols.rendered import (
     PCK_SHARE,
     InstanceResult,
-    fixed_set,
+    Rendered,
     groups_of,
     judge,
-    run_benchmark,
-    summarise,
-    table,
+    pck_curve,
+    recall_curve,
+    statistics,
 )
-from dope_model.benchmark.rendered_report import pck_curve, recall_curve, worst_bodies
 from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
-from dope_model.rendering import RENDERING_VERSION
 from dope_model.skeleton import BODY
 
 seeds = st.integers(0, 2**32 - 1)
@@ -105,11 +101,14 @@ def test_perfect_detections_score_perfectly():
     labels = sample.parts["body"]
     found = PartDetections("body", np.ones(2), pixels, labels.keypoints_3d)
     result = judge(sample, {"body": found})["body"]
-    row = summarise(result.instances, result.wrong)
+    row = statistics(result.instances, result.wrong)
     assert row["recall"] == row["precision"] == row["PCK"] == 1
     assert row["MPJPE mm"] < 1e-3 and row["PA mm"] < 1e-3 and row["root m"] < 1e-3
     assert [i.truncated for i in result.instances] == [False, True]
-    assert "| body | all | 2 | 1.000 | 1.000 |" in table({"body": result})
+    outcome = Rendered().summarise([], [{"body": result}])
+    assert outcome.summary["body recall"] == outcome.summary["body precision"] == 1
+    whole = outcome.rows["body"][0]
+    assert whole["group"] == "all" and whole["instances"] == 2 and whole["precision"] == 1
 
 
 def test_missed_wrong_and_ignored_detections():
@@ -130,7 +129,7 @@ def test_missed_wrong_and_ignored_detections():
         np.concatenate([off, relative[:1], relative[:1]]),
     )
     result = judge(sample, {"body": found})["body"]
-    row = summarise(result.instances, result.wrong)
+    row = statistics(result.instances, result.wrong)
     assert row["recall"] == 0.5 and row["precision"] == 0.5
     assert np.isclose(row["MPJPE mm"], 50 * 11 / 13, atol=1e-3)
     assert 0 < row["PA mm"] < row["MPJPE mm"]
@@ -158,7 +157,7 @@ def test_only_what_is_labelled_is_judged():
     first, second = judge(sample, {"body": found})["body"].instances
     assert first.found and np.isnan(first.pck) and np.isnan(first.scale)
     assert second.pck == whole.instances[1].pck
-    assert summarise([first, second], 0)["PCK"] == second.pck
+    assert statistics([first, second], 0)["PCK"] == second.pck
     np.testing.assert_array_equal(
         pck_curve([first, second], np.array([0.1, 0.5])),
         pck_curve([second], np.array([0.1, 0.5])),
@@ -174,7 +173,7 @@ def test_only_what_is_labelled_is_judged():
         "body", np.ones(3), np.concatenate([pixels, pixels[:1] + 200]), np.zeros((3, 13, 3))
     )
     result = judge(sample, {"body": more})["body"]
-    row = summarise(result.instances, result.wrong)
+    row = statistics(result.instances, result.wrong)
     assert row["recall"] == 1 and np.isnan(row["precision"])
 
 
@@ -196,7 +195,7 @@ def test_3d_is_compared_relative_to_the_root():
     sample, pixels = _sample(np.random.default_rng(4))
     relative = sample.parts["body"].keypoints_3d
     found = PartDetections("body", np.ones(2), pixels, relative + [0.5, 0.2, -0.3])
-    row = summarise(judge(sample, {"body": found})["body"].instances, 0)
+    row = statistics(judge(sample, {"body": found})["body"].instances, 0)
     assert row["MPJPE mm"] < 1e-3
 
 
@@ -208,7 +207,7 @@ def test_bodies_with_a_neck_are_compared_without_it():
         "body", np.ones(2), np.concatenate([pixels, neck[0]], 1),
         np.concatenate([relative, neck[1]], 1),
     )  # fmt: skip
-    row = summarise(judge(sample, {"body": found})["body"].instances, 0)
+    row = statistics(judge(sample, {"body": found})["body"].instances, 0)
     assert row["recall"] == row["PCK"] == 1 and row["MPJPE mm"] < 1e-3 and row["root m"] < 1e-3
     assert found.keypoints_2d.shape[1] == 14
 
@@ -237,7 +236,7 @@ def test_curves_agree_with_the_table():
         relative[:1] + random.normal(0, 0.05, (1, 13, 3)),
     )  # fmt: skip
     instances = judge(sample, {"body": found})["body"].instances
-    row = summarise(instances, 0)
+    row = statistics(instances, 0)
     at = np.array([0.0, PCK_SHARE["body"], 10.0])
     assert np.allclose(pck_curve(instances, at), [0, row["PCK"], 1])
     error = row["PA mm"] / 1e3
@@ -245,16 +244,18 @@ def test_curves_agree_with_the_table():
     assert np.isnan(pck_curve(instances[1:], at)).all()
 
 
-def test_worst_pictures_are_missed_and_bad_ones_in_turn():
-    def result(file, size, found, error=float("nan")):
-        return InstanceResult(file, "body", 0, size, 1.0, 0.0, False, found, pa_mpjpe=error)
+def test_worst_pictures_have_large_people_missed_or_far_off():
+    def result(size, found, error=float("nan"), visible=1.0):
+        return InstanceResult("body", 0, size, visible, 0.0, False, found, pa_mpjpe=error)
 
-    bodies = [
-        result("a", 50, False), result("b", 150, False), result("b", 140, True, 0.2),
-        result("c", 90, True, 0.05), result("d", 90, True, 0.1),
+    worst_first = [
+        result(300, False), result(150, False), result(90, True, 0.1),
+        result(150, False, visible=0.1), result(90, True, 0.01),
     ]  # fmt: skip
-    worst = worst_bodies(bodies, 3)
-    assert [(i.file, i.found) for i in worst] == [("b", False), ("a", False), ("d", True)]
+    badness = [instance.badness for instance in worst_first]
+    assert badness == sorted(badness, reverse=True) and badness[0] == 1
+    # Without 3D labels nobody who was found is far off.
+    assert result(90, True).badness == 0
 
 
 class _CountingDetector:
@@ -294,6 +295,12 @@ def rendered_folder(tmp_path):
     return folder
 
 
+def _run(folder, out, *arguments) -> int:
+    if "matplotlib" not in sys.modules:
+        pytest.importorskip("matplotlib")
+    return main(["benchmark", "rendered", "--data", str(folder), "--out", str(out), *arguments])
+
+
 def test_report_of_two_models_goes_on_where_it_was(monkeypatch, tmp_path, rendered_folder):
     samples = LabelSet.load(rendered_folder / "labels.npz").samples
     detectors = {
@@ -305,15 +312,15 @@ def test_report_of_two_models_goes_on_where_it_was(monkeypatch, tmp_path, render
     )
     out = tmp_path / "report"
 
-    def run(limit=None) -> list[int]:
+    def run(*arguments) -> list[int]:
         """The pictures that each model looked at."""
         for detector in detectors.values():
             detector.calls = 0
-        plots = importlib.util.find_spec("matplotlib") is not None
-        run_benchmark(rendered_folder, list(detectors), out, limit, plots=plots)
+        models = [word for model in detectors for word in ("--model", model)]
+        assert _run(rendered_folder, out, *models, *arguments) == 0
         return [detector.calls for detector in detectors.values()]
 
-    assert run(limit=2) == [2, 2]
+    assert run("--limit", "2") == [2, 2]
     assert run() == [1, 1]
     assert run() == [0, 0]
     next(out.glob("predictions/*/*.npz")).unlink()
@@ -321,63 +328,53 @@ def test_report_of_two_models_goes_on_where_it_was(monkeypatch, tmp_path, render
 
     content = json.loads((out / "report.json").read_text())
     assert content["pictures"] == 3 and "numpy" in content["versions"]
-    rows = {(r["model"], r["group"]): r for r in content["rows"] if r["part"] == "body"}
-    good, bad = rows["experts:fast", "all"], rows["experts:thorough", "all"]
-    assert good["recall"] == good["precision"] == 1 and good["instances"] == 6
-    assert bad["recall"] == bad["precision"] == 0 and bad["PCK"] is None
+    good, bad = content["rows"]
+    assert good["body recall"] == good["body precision"] == 1
+    assert bad["body recall"] == bad["body precision"] == 0 and bad["body PCK"] is None
+    finer = content["finer"]["body"]
+    assert [(row["group"], row["model"]) for row in finer[:2]] == [
+        ("all", "experts:fast"), ("all", "experts:thorough")
+    ]  # fmt: skip
+    assert finer[0]["instances"] == 6
     assert content["models"]["experts:fast"]["description"] == "a made-up detector"
-    with (out / "instances_experts_fast.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 6
     text = (out / "report.md").read_text()
-    named = re.findall(r"!\[\]\((.*)\)", text)
-    assert "worst_experts_thorough.png" in named
-    for name in named:
+    named = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(named) == len(content["curves"]["experts:fast"]) == 2
+    for name in (*named, "worst_experts-thorough.png"):
         assert read_rgb(out / name).size
-    if importlib.util.find_spec("matplotlib") is not None:
-        assert {"pck_body.png", "pa_mpjpe_body.png", "recall_body.png"} <= set(named)
 
 
-def test_models_are_named_once(tmp_path, rendered_folder):
-    with pytest.raises(ValueError, match="twice"):
-        run_benchmark(rendered_folder, ["experts", "experts"], tmp_path, plots=False)
+def test_models_are_named_once(tmp_path, rendered_folder, capsys):
+    assert _run(rendered_folder, tmp_path, "--model", "experts", "experts") == 1
+    assert "named twice" in capsys.readouterr().err
 
 
 def test_the_mode_is_chosen_and_no_option_is_guessed(tmp_path, rendered_folder, capsys):
     pytest.importorskip("torch")
     from random_networks import small_checkpoint
 
-    from dope_model.__main__ import main
     from dope_model.checkpoint import save_checkpoint
 
     save_checkpoint(small_checkpoint(), tmp_path / "net.safetensors")
-    arguments = ["benchmark", "rendered", str(rendered_folder), "--no-plots", "--engine", "torch",
-                 "--device", "cpu", "--model", str(tmp_path / "net.safetensors")]  # fmt: skip
+    arguments = ["--device", "cpu", "--limit", "1", "--model", str(tmp_path / "net.safetensors")]
     used = {}
     for mode in ("trained", "realtime"):
         out = tmp_path / mode
-        assert main([*arguments, "--mode", mode, "--out", str(out)]) == 0
+        assert _run(rendered_folder, out, *arguments, "--mode", mode) == 0
         (record,) = json.loads((out / "report.json").read_text())["models"].values()
         used[mode] = record["mode"]
     assert used == {"trained": "trained", "realtime": "realtime"}
     with pytest.raises(SystemExit):
-        main([*arguments, "--mod", "paper", "--out", str(tmp_path / "none")])
+        _run(rendered_folder, tmp_path / "none", *arguments, "--mod", "paper")
     assert "--mod" in capsys.readouterr().err
 
 
-def test_without_matplotlib_plots_ask_for_it(monkeypatch, tmp_path, rendered_folder):
+def test_without_matplotlib_plots_ask_for_it(monkeypatch, tmp_path, rendered_folder, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
-        run_benchmark(rendered_folder, ["experts"], tmp_path)
+    assert _run(rendered_folder, tmp_path, "--model", "experts") == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
 
 
-def test_the_fixed_set_is_taken_from_the_cache_or_asked_for(monkeypatch, tmp_path, rendered_folder):
-    monkeypatch.setenv("DOPE_BENCHMARKS_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("DOPE_MODELS_DIR", str(tmp_path / "nothing"))
-    with pytest.raises(FileNotFoundError, match="render --out DIR --images 3 .*--seed 2020"):
-        fixed_set(3)
-    place = tmp_path / "cache" / f"rendered-2020-v{RENDERING_VERSION}"
-    place.mkdir(parents=True, exist_ok=True)
-    shutil.copy(rendered_folder / "labels.npz", place)
-    assert fixed_set(3) == place
-    with pytest.raises(FileNotFoundError):
-        fixed_set(4)
+def test_a_folder_without_labels_is_named(tmp_path, capsys):
+    assert _run(tmp_path, tmp_path / "out") == 1
+    assert f"no labels file at {tmp_path}" in capsys.readouterr().err

@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch")
 from random_networks import SMALL, small_checkpoint  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
-from dope_model.benchmark.protocols.batched import batched_finder  # noqa: E402
 from dope_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.detector import WholeBodyDetector  # noqa: E402
 from dope_model.network.config import Mode, SecondLook  # noqa: E402
@@ -225,17 +224,3 @@ def test_an_expert_of_one_part_and_boxes_of_any_shape():
     found = TwoLooks(Fixed(body=wide), Fixed(body=wide), Mode(50, 500, 5, False), look)(image)
     assert list(found) == ["body"]
     assert len(found["body"]) == 2
-
-
-def test_pictures_are_not_batched_where_there_is_a_second_look(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "dope_model.benchmark.protocols.batched.pick_device", lambda _: torch.device("cuda")
-    )
-    monkeypatch.setattr(
-        "dope_model.benchmark.protocols.batched.BatchedFinder", lambda *_: "many at once"
-    )
-    path = str(tmp_path / "net.safetensors")
-    save_checkpoint(checkpoint, path)
-    assert batched_finder(path, "realtime", "torch", "auto") is None
-    save_checkpoint(replace(checkpoint, second_look=None), path)
-    assert batched_finder(path, "realtime", "torch", "auto") == "many at once"

@@ -12,6 +12,7 @@ from dope_model.benchmark.protocols.pck import (
     distances,
     pck,
     pck_curve,
+    share,
     torso_size,
 )
 from dope_model.benchmark.protocols.protocol import (
@@ -36,10 +37,12 @@ LIMBS = np.arange(12)
 
 @dataclass(frozen=True)
 class Judgement:
-    """Errors (13,) of the person in torso sizes (see `pck.distances`), and whether it was found."""
+    """Errors (13,) of the person in torso sizes (see `pck.distances`), whether it was found, and
+    the number of detected bodies."""
 
     errors: np.ndarray
     found: bool
+    detected: int
 
 
 class Lspet(Protocol):
@@ -51,14 +54,14 @@ class Lspet(Protocol):
 
     name = "lspet"
     title = "Leeds Sports Pose: 2D bodies"
-    mode = "realtime"
     notes = f"""
 PCK@0.2: share of the 12 labelled limb joints within 0.2 of the torso (left shoulder to right hip)
 of the truth. The labelled person is the detected body that is most alike: by the IoU of the tight
 boxes or the share of correct joints, whichever is larger, and at least {LEAST_ALIKE}. All joints of
 a missed person are wrong. The head is judged by itself, because it is defined differently: LSP
 labels neck and top of the head, between which the middle of the head is assumed. PCKs are shares;
-recall is the share of people found.
+recall is the share of people found. Precision is the share of detected bodies that are the labelled
+person: a lower bound, because other people in a picture are not labelled.
 """
 
     def load(self, options) -> list[Picture]:
@@ -89,7 +92,7 @@ recall is the share of people found.
         best = int(alike.argmax()) if len(alike) else -1
         matched = best >= 0 and bool(alike[best] >= LEAST_ALIKE)
         errors = distances(poses[best] if matched else None, truth, counted)
-        return Judgement(errors / max(size, 1e-6), matched)
+        return Judgement(errors / max(size, 1e-6), matched, len(bodies))
 
     def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
         """PCK over all limb joints of all pictures."""
@@ -101,6 +104,7 @@ recall is the share of people found.
         summary = {
             "PCK@0.2": pck(limbs, THRESHOLD),
             "recall": float(found.mean()),
+            "precision": share(found.sum(), sum(j.detected for j in judgements)),
             "PCK@0.2 of found": pck(limbs[found], THRESHOLD),
             "PCK@0.1": pck(limbs, THRESHOLD / 2),
             "AUC 0 to 0.5": area_under_curve(thresholds, curve),

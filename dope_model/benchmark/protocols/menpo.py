@@ -13,6 +13,7 @@ from dope_model.benchmark.protocols.pck import (
     distances,
     pck,
     pck_curve,
+    share,
     tight_box_side,
 )
 from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
@@ -28,10 +29,12 @@ LEAST_IOU = 0.1
 
 @dataclass(frozen=True)
 class Judgement:
-    """Equation 4 of a frame, and landmarks' errors (84,) in shares of the box's longer side."""
+    """Equation 4 of a frame, landmarks' errors (84,) in shares of the box's longer side, and the
+    number of detected faces."""
 
     error: float
     flat: np.ndarray
+    detected: int
 
 
 class Menpo(Protocol):
@@ -48,7 +51,8 @@ class Menpo(Protocol):
 (equation 4). AUC: area under the share of frames over the error, up to {LIMIT} (and up to half of
 it beside). PCK 2D: share of landmarks within 5 % of the longer side of the tight box. The face in a
 frame is the detection with the largest IoU (at least {LEAST_IOU}) of tight boxes; a missed face is
-a failure at every threshold, and all its landmarks are wrong.
+a failure at every threshold, and all its landmarks are wrong. Precision is a lower bound: one face
+of a frame is labelled.
 """
 
     def load(self, options) -> list[Picture]:
@@ -68,7 +72,8 @@ a failure at every threshold, and all its landmarks are wrong.
         pose = faces.keypoints_2d[pairs[0]].astype(float) if 0 in pairs else None
         everything = np.ones(len(truth), bool)
         side = max(tight_box_side(truth, everything), 1e-6)
-        return Judgement(normalised_error(pose, truth), distances(pose, truth, everything) / side)
+        flat = distances(pose, truth, everything) / side
+        return Judgement(normalised_error(pose, truth), flat, len(faces))
 
     def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
         """Areas, failures and PCK over all frames."""
@@ -80,7 +85,8 @@ a failure at every threshold, and all its landmarks are wrong.
             f"AUC {LIMIT / 2} %": 100 * cumulative_auc(errors, LIMIT / 2),
             "PCK 2D@0.05 %": 100 * pck(flat, PCK_2D),
             "failures %": 100 * float((errors > LIMIT).mean()),
-            "missed %": 100 * float((~found).mean()),
+            "recall %": 100 * float(found.mean()),
+            "precision %": 100 * share(found.sum(), sum(j.detected for j in judgements)),
             "median error of found": float(np.median(errors[found])) if found.any() else np.nan,
         }
         videos: dict[str, list[float]] = {}

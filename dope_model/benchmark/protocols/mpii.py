@@ -15,6 +15,7 @@ from dope_model.benchmark.protocols.pck import (
     distances,
     pck,
     pck_curve,
+    share,
 )
 from dope_model.benchmark.protocols.protocol import (
     Curve,
@@ -35,10 +36,12 @@ GROUPS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 @dataclass(frozen=True)
 class Judgement:
-    """Errors (people, 13) in head segments (see `pck.distances`) and whether each was found."""
+    """Errors (people, 13) in head segments (see `pck.distances`), whether each was found, and how
+    many bodies were detected."""
 
     errors: np.ndarray
     found: np.ndarray
+    detected: int
 
 
 class Mpii(Protocol):
@@ -56,6 +59,7 @@ taken for the middle of MPII's upper neck and head top; all joints of a missed p
 People are paired with detections one to one, the pair with the highest PCKh first, as in MPII's
 own evaluation of several people. The paper measures on 1,000 pictures of the training part but
 does not say which; here they are chosen by their names' hashes, and `convert mpii` leaves them out.
+Precision is a lower bound: not everybody in a picture is labelled.
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -105,7 +109,8 @@ does not say which; here they are chosen by their names' hashes, and `convert mp
             errors[pairs[k], k] if k in pairs else distances(None, truths[k], counted[k])
             for k in range(len(people))
         ]
-        return Judgement(np.stack(rows), np.array([k in pairs for k in range(len(people))]))
+        found = np.array([k in pairs for k in range(len(people))])
+        return Judgement(np.stack(rows), found, len(poses))
 
     def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
         """PCKh over all labelled joints of all people."""
@@ -119,6 +124,7 @@ does not say which; here they are chosen by their names' hashes, and `convert mp
             "PCKh@0.1 %": 100 * pck(errors, 0.1),
             "AUC 0 to 0.5 %": 100 * area_under_curve(thresholds, curve),
             "recall": float(found.mean()),
+            "precision": share(found.sum(), sum(j.detected for j in judgements)),
             "people": len(found),
         }
         by_joint = [

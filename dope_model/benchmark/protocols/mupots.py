@@ -16,6 +16,7 @@ from dope_model.benchmark.protocols.bodies_3d import (
     mupots_joints,
     pck_3d,
 )
+from dope_model.benchmark.protocols.pck import share
 from dope_model.benchmark.protocols.protocol import (
     Curve,
     Found,
@@ -40,12 +41,13 @@ class Judgement:
     """Of the people in a frame: errors (people, 17) mm, infinite where missed.
 
     `rescaled` with the true bone lengths, as the owners judge; `plain` without. `joints` is the
-    number of joints of the model's bodies.
+    number of joints of the model's bodies, `detected` the number of bodies.
     """
 
     rescaled: np.ndarray
     plain: np.ndarray
     found: np.ndarray
+    detected: int
     joints: int
 
 
@@ -98,7 +100,9 @@ that of the shoulders.
             for rescaled in (True, False)
         }
         is_found = np.array([k in matched for k in range(len(people))])
-        return Judgement(errors[True], errors[False], is_found, bodies.keypoints_2d.shape[1])
+        return Judgement(
+            errors[True], errors[False], is_found, len(bodies), bodies.keypoints_2d.shape[1]
+        )
 
     def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
         """Means over the sequences."""
@@ -124,6 +128,7 @@ that of the shoulders.
                     "PCK3D all, without rescaling %": 100 * pck_3d(plain),
                     "people": len(found),
                     "recall": float(found.mean()),
+                    "precision": share(found.sum(), sum(j.detected for j in some)),
                 }
             )
         summary = {}

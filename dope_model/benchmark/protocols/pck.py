@@ -37,6 +37,11 @@ def pck_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return np.searchsorted(judged, thresholds, side="right") / len(judged)
 
 
+def share(some: int, all_of_them: int) -> float:
+    """`some` as a share of all; NaN where there are none."""
+    return float(some / all_of_them) if all_of_them else float("nan")
+
+
 def area_under_curve(x: np.ndarray, y: np.ndarray) -> float:
     """Area under a curve by the trapezoidal rule, as a share of the range of x."""
     x, y = np.asarray(x, float), np.asarray(y, float)

@@ -50,7 +50,8 @@ class Outcome:
 
     Attributes:
         summary: the protocol's numbers by name, the ones that papers report first.
-        rows: finer tables, by title; each row is a dictionary from column to value.
+        rows: finer tables, by title; each row is a dictionary from column to value, and its first
+            column is its name.
         curves: by title.
         badness: (pictures,) how wrong each picture is; NaN for those that cannot be judged.
     """
@@ -67,13 +68,11 @@ class Protocol:
     Attributes:
         name: of the command.
         title: one line.
-        mode: the network's mode unless the user names one.
         notes: for the report: what the numbers mean.
     """
 
     name = ""
     title = ""
-    mode = "paper"
     notes = ""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from dope_model.benchmark.protocols.pck import (
     distances,
     pck,
     pck_curve,
+    share,
     tight_box_side,
 )
 from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
@@ -35,7 +36,8 @@ class Judgement:
     """Of the judged hands: errors (hands, 21), NaN and infinity as in `pck.distances`.
 
     `scaled` m after the best scale and `by_bone` m after the reference bone's, `flat` in shares of
-    the tight box's longer side; `side_right` is NaN where the hand was missed.
+    the tight box's longer side; `side_right` is NaN where the hand was missed. `right` is
+    the number of detections where the picture has a hand, judged or not, `detected` that of all.
     """
 
     scaled: np.ndarray
@@ -43,6 +45,16 @@ class Judgement:
     flat: np.ndarray
     found: np.ndarray
     side_right: np.ndarray
+    right: int
+    detected: int
+
+
+@dataclass(frozen=True)
+class Hands:
+    """The hands to judge in a picture, and all hands with a visible joint."""
+
+    judged: list[RhdHand]
+    visible: list[RhdHand]
 
 
 class Rhd(Protocol):
@@ -62,6 +74,7 @@ bone is as long as the true one instead. PCK 2D: share of joints within 10 % of 
 the hand's tight box. One hand per picture is judged, the one that covers more of the mask, or with
 --hands all every hand with a visible joint. The detection with the largest IoU (at least 0.1) of
 tight boxes belongs to the hand, whichever side it claims; joints of missed hands are wrong.
+Precision: share of the detections that belong to a hand with a visible joint.
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -74,23 +87,22 @@ tight boxes belongs to the hand, whichever side it claims; joints of missed hand
         """The pictures of the evaluation part with the hands to judge."""
         pictures = []
         for picture in read_rhd(options.data, "evaluation"):
-            if options.hands == "all":
-                hands = [hand for hand in picture.hands if hand.visible.any()]
-            else:
-                hands = [prominent_hand(picture)]
-            if hands:
-                marks = np.concatenate([hand.keypoints_2d for hand in hands])
-                pictures.append(Picture(picture.path.name, picture.path, hands, marks=marks))
+            visible = [hand for hand in picture.hands if hand.visible.any()]
+            judged = visible if options.hands == "all" else [prominent_hand(picture)]
+            if judged:
+                marks = np.concatenate([hand.keypoints_2d for hand in judged])
+                truth = Hands(judged, visible)
+                pictures.append(Picture(picture.path.name, picture.path, truth, marks=marks))
         return pictures
 
     def judge(self, picture: Picture, found: Found) -> Judgement:
         """Errors of the detections that lie where the hands are."""
-        hands: list[RhdHand] = picture.truth
+        truth: Hands = picture.truth
         detections = found.get("hand") or PartDetections.empty("hand", 21)
-        boxes = boxes_around(np.stack([hand.keypoints_2d for hand in hands]))
-        pairs = best_pairs(box_ious(detections.boxes, boxes), LEAST_IOU)
-        rows = [_judge_hand(hand, detections, pairs.get(k)) for k, hand in enumerate(hands)]
-        return Judgement(*(np.array(column) for column in zip(*rows, strict=True)))
+        pairs = _paired(detections, truth.judged)
+        rows = [_judge_hand(hand, detections, pairs.get(k)) for k, hand in enumerate(truth.judged)]
+        columns = (np.array(column) for column in zip(*rows, strict=True))
+        return Judgement(*columns, len(_paired(detections, truth.visible)), len(detections))
 
     def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
         """Areas and PCK over all judged hands."""
@@ -106,7 +118,9 @@ tight boxes belongs to the hand, whichever side it claims; joints of missed hand
             "AUC by bone 20 to 50 mm %": 100 * pck_auc(by_bone, *AUC_RANGE),
             "AUC 0 to 50 mm %": 100 * pck_auc(scaled, 0.0, AUC_RANGE[1]),
             "PCK 2D@0.1 %": 100 * pck(flat, PCK_2D),
-            "missed %": 100 * float((~found).mean()),
+            "recall %": 100 * float(found.mean()),
+            "precision %": 100
+            * share(sum(j.right for j in judgements), sum(j.detected for j in judgements)),
             "side right %": 100 * float(right.mean()) if len(right) else float("nan"),
             "median of found mm": 1e3 * float(np.median(scaled[found]))
             if found.any() else float("nan"),
@@ -125,6 +139,14 @@ tight boxes belongs to the hand, whichever side it claims; joints of missed hand
         }  # fmt: skip
         badness = np.array([min(float(np.nanmean(j.scaled)), 1.0) for j in judgements])
         return Outcome(summary, {}, curves, badness)
+
+
+def _paired(detections: PartDetections, hands: list[RhdHand]) -> dict[int, int]:
+    """Hand to detection, by the IoU of tight boxes."""
+    if not hands:
+        return {}
+    boxes = boxes_around(np.stack([hand.keypoints_2d for hand in hands]))
+    return best_pairs(box_ious(detections.boxes, boxes), LEAST_IOU)
 
 
 def _judge_hand(hand: RhdHand, detections: PartDetections, match: int | None):

@@ -15,14 +15,13 @@ import argparse
 from pathlib import Path
 
 from dope_model.benchmark import report
-from dope_model.benchmark.protocols.evaluate import add_run_arguments, judge_models
 from dope_model.benchmark.protocols.menpo import LIMIT, Menpo
 from dope_model.benchmark.protocols.mpii import Mpii
 from dope_model.benchmark.protocols.mupots import Mupots
 from dope_model.benchmark.protocols.protocol import Protocol
 from dope_model.benchmark.protocols.rhd import Rhd
+from dope_model.benchmark.runner import add_run_arguments, evaluate_models
 from dope_model.cache import file_digest
-from dope_model.network.config import MODE_NAMES
 
 COLUMNS: dict[str, tuple[type[Protocol], str, str, str]] = {
     "mpii": (Mpii, "body", "MPII (PCKh@0.5) %", "PCKh@0.5 %"),
@@ -48,7 +47,6 @@ def add_table_1(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--mupots-checkpoint", **weights, help="the row's weights of 14 joints for MuPoTS-3D"
     )
-    parser.add_argument("--mode", default="paper", choices=MODE_NAMES, help="of the networks")
     add_run_arguments(parser)
     parser.set_defaults(run=run_table_1)
 
@@ -82,10 +80,11 @@ def run_table_1(options: argparse.Namespace) -> int:
                 models[name] = str(path)
         if not models:
             continue
-        results, _ = judge_models(make(), _options_of(options, make(), benchmark, folder, models))
-        by_model = dict(zip(dict.fromkeys(models.values()), results, strict=True))
+        files = list(dict.fromkeys(models.values()))
+        results = evaluate_models(make(), _options_of(options, make(), benchmark, folder, files))
+        values = {f: r.outcome.summary[number] for f, r in zip(files, results, strict=True)}
         for name, path in models.items():
-            table[name][column] = f"{by_model[path].outcome.summary[number]:.1f}"
+            table[name][column] = f"{values[path]:.1f}"
     text = report.markdown_table(list(table.values()))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table_1.md").write_text(f"# Table 1\n\n{text}\n")
@@ -118,15 +117,13 @@ def _options_of(
     protocol: Protocol,
     benchmark: str,
     folder: Path,
-    models: dict[str, str],
+    models: list[str],
 ) -> argparse.Namespace:
     """The options with which the protocol's own command would run."""
     parser = argparse.ArgumentParser()
     protocol.add_arguments(parser)
     own = vars(parser.parse_args([]))
-    shared = {
-        k: getattr(options, k) for k in ("limit", "device", "mode", "engine", "batch", "worst")
-    }
+    shared = {k: getattr(options, k) for k in ("limit", "device", "mode", "engine", "worst")}
     return argparse.Namespace(
-        **own, **shared, data=folder, model=list(models.values()), out=options.out / benchmark
+        **own, **shared, data=folder, model=models, out=options.out / benchmark
     )
