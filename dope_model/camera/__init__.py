@@ -1,1 +1,1 @@
-"""From pixels to metres: intrinsics and lenses, depth images, and where people stand."""
+"""Camera geometry: intrinsics, lens distortion, depth images, and people's positions in metres."""

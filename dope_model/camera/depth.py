@@ -1,4 +1,4 @@
-"""How far away a part is, by a depth image that is registered to the colour image."""
+"""The distance of a part, from a depth image that is registered to the colour image."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ UNDER_SKIN = {
 _FINGER = 0.005
 
 LEAST_JOINTS = {"body": 3, "hand": 5, "face": 10}
-"""With depth under fewer joints than this a part's distance is not taken from the depth image."""
+"""A part's distance comes from the depth image only if this many joints have a depth."""
 
 WINDOW = 5
-"""px of the depth image: a joint's depth is the median of so many by so many around it."""
+"""A joint's depth is the median of WINDOW x WINDOW px of the depth image around it."""
 
-# Joints whose depth speaks for another distance than the middle one's are not on this part, but on
-# what is before or behind it: m.
+# A joint whose estimate differs from the median by more than this shows something in front of or
+# behind the part, m.
 _AGREEMENT = {"body": 0.25, "hand": 0.06, "face": 0.06}
-# A hand's or face's own depth is believed within this distance of where its body has it, m.
+# A hand's or face's own depth counts only within this distance of where its body has it, m.
 _FROM_BODY = 0.4
 
 
@@ -45,7 +45,7 @@ class DepthImage:
 
     Attributes:
         metres: (H, W) float; 0, negative, NaN and infinity are no data.
-        width, height: of the colour image, px, of which this may be a smaller or larger copy.
+        width, height: of the colour image, px; the depth image may have another resolution.
     """
 
     metres: np.ndarray
@@ -56,7 +56,7 @@ class DepthImage:
         if self.metres.ndim != 2 or 0 in self.metres.shape:
             raise ValueError(f"a depth image is an array (H, W), not {self.metres.shape}")
         rows, columns = self.metres.shape
-        # Half a pixel of the smaller one is lost where a size was rounded.
+        # Up to half a pixel of the smaller image is lost when its size is rounded.
         if abs(rows * self.width - columns * self.height) > max(self.width, self.height):
             raise ValueError(
                 f"the depth image, {columns} x {rows}, is no copy of the colour image, "
@@ -107,9 +107,9 @@ def depth_of_root(
 ) -> float | None:
     """The distance of a part's root along the optical axis, m.
 
-    Every visible joint has an opinion: the depth under it, plus how far it lies under the skin,
-    minus its own depth relative to the root. The joints that agree with the middle opinion are
-    averaged; the others show something before or behind the part.
+    Every visible joint gives an estimate: the depth at its pixel, plus its depth under the skin,
+    minus its own depth relative to the root. Estimates near their median are averaged; the others
+    show something in front of or behind the part.
 
     Args:
         keypoints_2d: (J, 2) px of the colour image.
@@ -118,14 +118,14 @@ def depth_of_root(
         expected: where the body has the root of this hand or face, m.
 
     Returns:
-        None where too few joints have depth under them, or where what they show cannot be the part.
+        None if too few joints have a depth, or if what they show cannot be the part.
     """
-    opinions = depth.at(keypoints_2d) + under_skin(skeleton) - relative_depth
-    opinions = opinions[trusted & np.isfinite(opinions)]
+    estimates = depth.at(keypoints_2d) + under_skin(skeleton) - relative_depth
+    estimates = estimates[trusted & np.isfinite(estimates)]
     if expected is not None:
-        opinions = opinions[np.abs(opinions - expected) < _FROM_BODY]
+        estimates = estimates[np.abs(estimates - expected) < _FROM_BODY]
     least = LEAST_JOINTS[skeleton.name]
-    if len(opinions) < least:
+    if len(estimates) < least:
         return None
-    agreeing = opinions[np.abs(opinions - np.median(opinions)) < _AGREEMENT[skeleton.name]]
+    agreeing = estimates[np.abs(estimates - np.median(estimates)) < _AGREEMENT[skeleton.name]]
     return float(agreeing.mean()) if len(agreeing) >= least else None

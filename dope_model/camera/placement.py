@@ -1,7 +1,7 @@
-"""Where a part stands in front of the camera, from its 2D and 3D pose and the camera.
+"""The position of a part in the camera's frame, from its 2D and 3D pose and the camera.
 
-A camera with lens distortion is a `camera.lens.LensCamera`; a registered depth image makes the
-distance a measured one (`camera.depth`).
+A camera with lens distortion is a `camera.lens.LensCamera`. With a registered depth image the
+distance is measured (`camera.depth`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _EARS = [FACE84.index["contour_0"], FACE84.index["contour_32"]]
 
 
 class Camera(Protocol):
-    """What placement needs to know of a camera: which ray meets which pixel."""
+    """What placement needs from a camera: the ray of each pixel, and the pixel of each point."""
 
     def rays(self, points: np.ndarray) -> np.ndarray:
-        """Directions (..., 2) of pixels (..., 2), as x/z and y/z in the optical frame; NaN where
-        no ray is known."""
+        """Directions (..., 2) of pixels (..., 2), as x/z and y/z in the optical frame; NaN if
+        unknown."""
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of points (..., 3) in the optical frame, m."""
@@ -79,11 +79,12 @@ def place_root(
     Args:
         keypoints_2d: (J, 2) px, as the camera sees them.
         keypoints_3d: (J, 3) m, root-relative.
-        trusted: (J,) bool, the joints to use; all when None or when fewer than four are trusted.
-        depth: tz where it was measured, m; then only tx and ty are solved for.
+        trusted: (J,) bool, the joints to use; all if None or if fewer than four are trusted.
+        depth: measured tz, m; then only tx and ty are solved for.
 
     Returns:
-        The root, or None where no root in front of the camera fits (all joints in one pixel, say).
+        The root, or None if no root in front of the camera fits (for example, all joints in one
+        pixel).
     """
     if trusted is not None and trusted.sum() >= 4:
         keypoints_2d, keypoints_3d = keypoints_2d[trusted], keypoints_3d[trusted]
@@ -116,10 +117,9 @@ def place_people(
 ) -> list[Placed]:
     """Every part's joints (J, 3) in the camera's optical frame, m, by slot.
 
-    The body is placed by its own 2D and 3D pose. Hands hang at its wrists and the face at its
-    head, where the body has them; a part without a body is placed by itself. Where there is depth
-    under a part's visible joints, its distance comes from there. Parts that cannot be placed are
-    left out.
+    The body is placed by its own 2D and 3D pose, hands at the body's wrists, the face at its head;
+    a part without a body is placed by itself. If a part's visible joints have a depth, its distance
+    comes from there. Parts that cannot be placed are left out.
     """
     placed = []
     for person in people:
@@ -145,12 +145,12 @@ def roots_of(person: WholeBody, slots: dict[str, np.ndarray]) -> dict[str, np.nd
 def _hung_on_body(
     person: WholeBody, slot: str, pose: PartPose, body: np.ndarray | None
 ) -> np.ndarray | None:
-    """Where the origin of a hand's or a face's 3D pose is if it is tied to the body."""
+    """The origin of a hand's or a face's 3D pose if it is attached to the body."""
     if body is None or slot == "body":
         return None
     index = person.skeleton("body").index
     if slot == "face":
-        # The head is the middle of the ears, before which the face's outline begins and ends.
+        # The head is the middle of the ears, where the face's outline begins and ends.
         return body[index["head"]] - pose.keypoints_3d[_EARS].mean(axis=0)
     wrist = index["right_wrist" if slot == "right_hand" else "left_wrist"]
     return body[wrist] - pose.keypoints_3d[0]
@@ -165,7 +165,7 @@ def _measured(
     camera: Camera,
     depth: DepthImage,
 ) -> np.ndarray | None:
-    """`root` as the depth image has it; `root` itself where that says nothing of this part."""
+    """The root measured by the depth image; `root` itself if no depth belongs to this part."""
     measured = depth_of_root(
         pose.keypoints_2d,
         pose.keypoints_3d[:, 2],

@@ -1,1 +1,1 @@
-"""People over time: track ids, and joints that do not jitter."""
+"""People over time: track ids and smoothing."""

@@ -1,8 +1,8 @@
-"""Smoothing that holds nothing back: the One-Euro filter on the joints of tracked people.
+"""Smoothing without delay: the One-Euro filter on the joints of tracked people.
 
 Casiez, Roussel, Vogel: "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
-Interactive Systems", CHI 2012. A low-pass filter whose cut-off frequency rises with speed: what
-rests is steady, what moves is hardly delayed.
+Interactive Systems", CHI 2012. The cut-off frequency of this low-pass filter rises with speed, so
+joints at rest are steady and moving joints are hardly delayed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from dope_model.poses import PartPose, WholeBody
 
 _FORGET = 0.5
-"""s after which a part that was not seen starts anew."""
+"""A part that was not seen for this long, s, starts a new filter."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class OneEuroSettings:
     """How much is smoothed.
 
     Attributes:
-        min_cutoff: Hz, of what rests; lower is steadier.
-        beta: by how many Hz the cut-off rises when a joint moves by the size of its part in one
-            second; higher is prompter.
-        derivative_cutoff: Hz, of the speed itself.
+        min_cutoff: cut-off frequency at rest, Hz; lower is steadier.
+        beta: increase of the cut-off, Hz, for a joint that moves by the size of its part in one
+            second; higher is more responsive.
+        derivative_cutoff: cut-off frequency of the speed estimate, Hz.
     """
 
     min_cutoff: float = 1.5
@@ -38,7 +38,7 @@ class OneEuroSettings:
 
 
 class OneEuroFilter:
-    """The filter on points (J, D), each with one speed and so with one cut-off."""
+    """The filter on points (J, D); each point has its own speed and cut-off."""
 
     def __init__(self, settings: OneEuroSettings, points: np.ndarray, stamp: float) -> None:
         self._settings = settings
@@ -47,11 +47,11 @@ class OneEuroFilter:
         self.stamp = stamp
 
     def __call__(self, points: np.ndarray, stamp: float, unit: float = 1.0) -> np.ndarray:
-        """The points, smoothed; the same where no time went by.
+        """The smoothed points; the last ones if no time has passed.
 
         Args:
             stamp: s.
-            unit: what counts as one in a speed.
+            unit: length that a speed of 1 covers in one second.
         """
         interval = stamp - self.stamp
         if interval <= 0:
@@ -74,11 +74,7 @@ def smoothing_factor(cutoff: float | np.ndarray, interval: float) -> float | np.
 
 
 class PoseSmoother:
-    """Smooths the 2D and 3D joints of tracked people; the others are left as they are.
-
-    Attributes:
-        settings: how much.
-    """
+    """Smooths the 2D and 3D joints of tracked people; people without a track id are unchanged."""
 
     def __init__(self, settings: OneEuroSettings | None = None) -> None:
         self.settings = settings or OneEuroSettings()

@@ -1,9 +1,9 @@
-"""The same person, the same number from image to image.
+"""Track ids: the same person has the same number from image to image.
 
 Norfair does the matching (https://github.com/tryolabs/norfair, BSD 3-clause; installed as its
 maintained fork norfair-enough, which works with NumPy 2). It was chosen because it tracks keypoints
-with a mask of those seen, and is small: NumPy, SciPy and rich. Roboflow's trackers and supervision
-know only boxes, and bring matplotlib and a second OpenCV.
+with a visibility mask and is small: NumPy, SciPy and rich. Roboflow's trackers and supervision
+track boxes only, and bring matplotlib and a second OpenCV.
 """
 
 from __future__ import annotations
@@ -17,45 +17,46 @@ from dope_model.poses import PART_SLOTS, WholeBody, boxes_around
 from dope_model.skeleton import BODY
 
 MEMORY = 1.5
-"""s for which a person who is not seen keeps the number."""
+"""s for which a person who is not seen keeps the id."""
 _NEW_MEMORY = 0.3
-"""s for which a person who was seen once does, so that a false one is soon forgotten."""
+"""The same for a person who was seen only once, s: false detections are forgotten soon."""
 
-# Norfair counts frames. Here one of its frames is a tick of this many seconds, as many as went by
-# between the stamps of two images, so that the rate of the camera and skipped images do not matter.
+# Norfair counts frames. Here a frame is a tick of this many seconds of the images' stamps, so the
+# camera's rate and skipped images do not matter.
 _TICK = 0.01
 _UNKNOWN_INTERVAL = 1 / 30
-"""s between two images with the same stamp."""
+"""s assumed between two images with the same stamp."""
 _STEP_BACK = 0.5
-"""s by which stamps may go back before it is another recording."""
+"""Stamps that go back by more than this, s, mean another recording."""
 
-# All in heights of a person, so that size and resolution do not matter.
+# All distances are in heights of the person, so size and resolution do not matter.
 _REACH = 0.35
-"""Mean distance of the joints from where they are expected at which it is someone else."""
+"""Largest mean distance of the joints from their predicted positions for the same person."""
 _LENIENCE = 1.0
-"""Share by which the reach grows in each second in which someone is not seen."""
+"""Relative growth of that distance per second in which the person is not seen."""
 _PARTIAL = 0.15
-"""Added where fewer than `_LEAST_SEEN` joints are compared, as with a hand or a face alone: bodies
-choose first, and from bodies."""
+"""Added if fewer than `_LEAST_SEEN` joints are compared, as for a hand or a face alone, so that
+bodies are matched to bodies first."""
 _JOINT_NOISE = 0.02
 _ACCELERATION = 1.2
 """Spectral density of the acceleration, heights / s^1.5."""
 
 _LIMB_DAMPING = 0.15
-"""s in which the swing of a limb dies away where nothing is seen; the body goes on."""
+"""Time constant, s, in which a limb's own velocity decays while it is not seen."""
 _BODY_DAMPING = 1.0
+"""The same for the velocity of the whole body."""
 
-# Heights of a person per longer side of the box of a face or a hand, which are seen alone mostly
-# from near by.
+# A person's height, in longer sides of the box of a face or a hand that is seen alone (mostly from
+# nearby).
 _HEIGHTS = {"face": 7.0, "right_hand": 9.0, "left_hand": 9.0}
 _ALONE_AS = {"face": "head", "right_hand": "right_wrist", "left_hand": "left_wrist"}
 _LEAST_SEEN = 3
 
 
 class PersonTracker:
-    """Gives people track ids: 1, 2, ... in the order in which they were first seen.
+    """Gives people track ids: 1, 2, ... in the order in which they are first seen.
 
-    A hand or a face without a body counts as a body of which only the wrist or the head is seen.
+    A hand or a face without a body is a body of which only the wrist or the head is seen.
 
     Args:
         memory: s for which a person who is not seen keeps the id.
@@ -90,7 +91,7 @@ class PersonTracker:
                 break
             self._tracker.update()
         detections = [self._detection(i, person) for i, person in enumerate(people)]
-        # Two images at least, but after a pause no longer than whoever was seen often.
+        # At least two images, but after a pause no longer than for people who were seen often.
         period = min(max(round(_NEW_MEMORY / _TICK), 2 * ticks), self._longest)
         tracked = self._tracker.update(detections, period=period)
         ids = {}
@@ -120,7 +121,7 @@ class PersonTracker:
         return tracker
 
     def _ticks_until(self, stamp: float) -> int:
-        """Whole ticks since the last image; what is over counts next time."""
+        """Whole ticks since the last image; the remainder counts next time."""
         if self._stamp is None:
             self._stamp = stamp
             return 1
@@ -145,7 +146,7 @@ def _as_body(person: WholeBody) -> tuple[np.ndarray, np.ndarray, float]:
     """A person as the joints of a body.
 
     Returns:
-        Joints (13, 2) px; (13,) bool, those seen; the height of the person, px.
+        Joints (13, 2) px; (13,) bool, which are seen; the height of the person, px.
     """
     if person.body is not None:
         joints = person.body.keypoints_2d[: len(BODY)].astype(float)
@@ -179,7 +180,7 @@ def _import_norfair():
 
 def _distance(norfair) -> type:
     class MeanJointDistance(norfair.distances.Distance):
-        """Mean distance of the joints that both have, in heights of the person."""
+        """Mean distance of the joints that are seen in both, in heights of the person."""
 
         def get_distances(self, objects, candidates) -> np.ndarray:
             distances = np.full((len(candidates or ()), len(objects)), np.inf)
@@ -193,7 +194,7 @@ def _distance(norfair) -> type:
                     height = max(detection.data[2], one.last_detection.data[2])
                     away = np.linalg.norm(detection.points[both] - one.estimate[both], axis=1)
                     unseen = _TICK * (one.age - one.last_detection.age)
-                    # Nobody knows what someone did who was not seen for a while.
+                    # After a while without a detection the person may be anywhere nearby.
                     lenience = 1 + _LENIENCE * max(0.0, unseen - _NEW_MEMORY)
                     distances[row, column] = away.mean() / height / lenience + partial
             return distances
@@ -210,9 +211,9 @@ def _motion_factory(norfair) -> type:
 
 
 class Motion:
-    """A Kalman filter of constant velocity for each coordinate of some points, as Norfair asks for.
+    """A constant-velocity Kalman filter for each coordinate of N points, with Norfair's interface.
 
-    While nothing is seen each point's own velocity dies away quickly and their common one slowly.
+    While nothing is seen each point's own velocity decays quickly and the common velocity slowly.
     `x` (2 N D, 1) holds positions, px, and velocities, px/s; coordinates are independent, with the
     covariance of each in three arrays.
     """
@@ -226,16 +227,16 @@ class Motion:
         self._position, self._mixed, self._velocity = np.zeros((3, count))
 
     def saw(self, height: float, seen: np.ndarray) -> None:
-        """Tell the person's height, px, and which points (N,) were seen; Norfair does not."""
+        """Set the person's height, px, and the points (N,) that are seen, which Norfair omits."""
         if self._height is None:
-            # A point that was not seen may be anywhere on the person.
+            # A point that is not seen may be anywhere on the person.
             spread = np.where(np.repeat(seen, self._shape[1]), _JOINT_NOISE, 1.0)
             self._position = (spread * height) ** 2
             self._velocity = np.full(len(spread), height**2)
         self._height = height
 
     def predict(self) -> None:
-        """Go on by one tick."""
+        """Advance by one tick."""
         count = len(self._position)
         velocity = self.x[count:, 0].reshape(self._shape)
         common = velocity.mean(axis=0)
@@ -252,7 +253,7 @@ class Motion:
     def update(
         self, z: np.ndarray, R: np.ndarray | None = None, H: np.ndarray | None = None
     ) -> None:
-        """Take in positions (N D, 1): those that `H` has on its diagonal."""
+        """Update with positions (N D, 1): those that `H` has on its diagonal."""
         count = len(self._position)
         used = np.ones(count) if H is None else np.diagonal(H)
         total = self._position + (_JOINT_NOISE * (self._height or 1.0)) ** 2
