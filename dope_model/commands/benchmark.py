@@ -1,4 +1,4 @@
-"""`benchmark`: a model judged by a protocol."""
+"""`benchmark`: evaluate models by a protocol."""
 
 from __future__ import annotations
 

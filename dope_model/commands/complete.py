@@ -1,4 +1,4 @@
-"""`complete`: partial annotations completed by part experts, as pseudo ground truth to train on."""
+"""`complete`: add part experts' pseudo ground truth to partial annotations, for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def add_complete(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "complete",
         help=__doc__,
-        description=__doc__ + " Annotations that are there stay; experts are weights files, "
+        description=__doc__ + " Existing annotations are kept; experts are weights files, "
         "trained with `train --parts body` and the like.",
     )
     parser.add_argument("labels", type=Path, help="a labels file")
@@ -23,11 +23,14 @@ def add_complete(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the completed labels file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--label-score", type=float, default=0.6, help="detections from this score on are labels"
+        "--label-score",
+        type=float,
+        default=0.6,
+        help="lowest score of a detection that becomes a label",
     )
     parser.add_argument(
         "--ignore-score", type=float, default=0.2,
-        help="those from this score on are regions to ignore",
+        help="lowest score of one that becomes an ignore region",
     )  # fmt: skip
     parser.set_defaults(run=run_complete)
 
@@ -43,7 +46,7 @@ def run_complete(options: argparse.Namespace) -> int:
     if not experts:
         raise ValueError("name at least one expert, such as --hand-expert WEIGHTS")
     for part, path in experts.items():
-        load_expert(path, part)  # says so if it is another part's
+        load_expert(path, part)  # an error if it is another part's
     labels = LabelSet.load(options.labels)
     completed = complete_labels(labels, options.images, experts, confidence, options.device)
     completed.save(options.out, compact=True)

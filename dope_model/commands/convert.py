@@ -1,4 +1,4 @@
-"""`convert`: a training set, as its owners distribute it, to labels to train on."""
+"""`convert`: a public training set, as its owners distribute it, to labels for training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ def add_convert(subparsers: argparse._SubParsersAction) -> None:
     from dope_model.datasets.training_sets import SETS, VIDEO_SETS
 
     parser = subparsers.add_parser("convert", help=__doc__, description=__doc__)
-    parser.add_argument("name", choices=list(SETS), help="of the data set; see docs/benchmarks.md")
+    parser.add_argument("name", choices=list(SETS), help="of the data set; see docs/training.md")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--out", type=Path, required=True, help="folder for labels.npz")
     parser.add_argument(
-        "--every", type=int, help=f"take every so manieth frame of videos ({', '.join(VIDEO_SETS)})"
+        "--every", type=int, help=f"take every N-th frame of videos ({', '.join(VIDEO_SETS)})"
     )
-    parser.add_argument("--limit", type=int, help="only the first so many pictures")
+    parser.add_argument("--limit", type=int, help="only the first N pictures")
     parser.set_defaults(run=run_convert)
 
 
 def run_convert(options: argparse.Namespace) -> int:
-    """Write the labels and say how to train on them."""
+    """Write the labels and print how to train on them."""
     from dope_model.datasets.training_sets import convert
 
     if options.every is not None and options.every < 1:

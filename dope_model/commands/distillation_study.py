@@ -12,12 +12,12 @@ def add_distillation_study(subparsers: argparse._SubParsersAction) -> None:
         "distillation-study",
         help=__doc__,
         description=__doc__ + " Three part experts and three whole-body networks are trained and "
-        "judged. Started again with the same folder, it goes on where it was.",
+        "evaluated. Run again with the same folder, it resumes.",
     )
     parser.add_argument("labels", type=Path, help="a labels file with all parts")
     parser.add_argument("images", type=Path, help="the folder of its pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
-    parser.add_argument("--lspet", type=Path, help="a folder of Leeds Sports Pose to judge bodies")
+    parser.add_argument("--lspet", type=Path, help="Leeds Sports Pose, to evaluate bodies")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--backbone-weights", type=Path, help="from the command `backbone`")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

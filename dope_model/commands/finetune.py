@@ -10,7 +10,7 @@ def add_finetune(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
         "finetune-14-joints", help=__doc__,
-        description=__doc__ + " Started again with the same folder, it goes on where it was.",
+        description=__doc__ + " Run again with the same folder, it resumes.",
     )  # fmt: skip
     parser.add_argument("--start", type=Path, required=True, help="weights of 13 body joints")
     parser.add_argument(
@@ -19,7 +19,7 @@ def add_finetune(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--max-batches", type=int, help="stop after so many, to resume later")
+    parser.add_argument("--max-batches", type=int, help="stop after this many, to resume later")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE",
         help="a training setting, as for `train`; 5 epochs when left out",

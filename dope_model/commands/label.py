@@ -1,4 +1,4 @@
-"""`label`: teachers' labels for pictures, to train on."""
+"""`label`: experts' labels of pictures, for training."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "label",
         help=__doc__,
-        description=__doc__ + " Started again with the same folder, it goes on where it was.",
+        description=__doc__ + " Run again with the same folder, it resumes.",
     )
     parser.add_argument("images", type=Path, help="a folder of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder for labels.npz")
     parser.add_argument("--experts", default="thorough", choices=["thorough"])
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--limit", type=int, help="label only the first so many")
-    parser.add_argument("--known", type=Path, help="labels from before, not to be made again")
+    parser.add_argument("--limit", type=int, help="label only the first N")
+    parser.add_argument("--known", type=Path, help="existing labels, which are kept")
     parser.add_argument(
         "--human-joints", type=Path, metavar="FOLDER",
-        help="a Leeds Sports Pose folder with joints that people marked in these pictures",
+        help="a Leeds Sports Pose folder with human annotations of these pictures",
     )  # fmt: skip
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="in a random order")
     parser.add_argument("--sheet", type=int, default=24, help="random pictures on the sheet")
@@ -70,10 +70,10 @@ def run_label(options: argparse.Namespace) -> int:
 
 
 def join_human_joints(labels: LabelSet, folder: Path, known: LabelSet | None) -> LabelSet:
-    """The experts' labels with people's joints of Leeds Sports Pose where there are any.
+    """The experts' labels, merged with the human annotations of Leeds Sports Pose.
 
     Args:
-        known: labels from before, which have them already.
+        known: earlier labels, which are already merged.
 
     Raises:
         ValueError: none of the labelled pictures is in that data set.
@@ -92,7 +92,7 @@ def join_human_joints(labels: LabelSet, folder: Path, known: LabelSet | None) ->
 
 
 def label_sheet(labels: LabelSet, folder: Path, count: int, seed: int = 0) -> np.ndarray:
-    """Random labelled pictures with labels and ignore regions (red: bodies) drawn, as one image."""
+    """One image of random labelled pictures with labels and ignore regions (red: bodies)."""
     chosen = np.random.default_rng(seed).permutation(len(labels))[:count]
     tiles = [_tile(labels.samples[i], folder) for i in sorted(chosen)]
     columns = min(6, max(1, len(tiles)))

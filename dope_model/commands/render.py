@@ -23,20 +23,20 @@ def add_render(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument(
         "--size", type=_size, default=(640, 480), metavar="640x480",
-        help="of the pictures, px; a fifth of them is upright",
+        help="of the pictures, px; one in five is in portrait format",
     )  # fmt: skip
     parser.add_argument("--body-joints", type=int, default=13, choices=(13, 14),
                         help="14 adds the neck")  # fmt: skip
     parser.add_argument(
         "--backdrops", type=Path,
-        help="folder of pictures that show nobody, for half of the places; "
-        "`python -m dope_model.rendering.backdrops FOLDER` finds out which of them do",
+        help="folder of pictures without people, as backgrounds for half of the images; "
+        "`python -m dope_model.rendering.backdrops FOLDER` finds those",
     )  # fmt: skip
     parser.add_argument("--supersampling", type=int, default=2, choices=(1, 2, 3, 4),
-                        help="finer edges for more time")  # fmt: skip
+                        help="smoother edges, but slower")  # fmt: skip
     parser.add_argument(
         "--acrobats", type=float, default=0.0, metavar="SHARE",
-        help="share of pictures of whole bodies in acrobatic poses, any way up, from 0 to 1",
+        help="share of pictures with whole bodies in acrobatic poses at any angle, 0 to 1",
     )  # fmt: skip
     parser.add_argument("--clean", action="store_true", help="no blur, no noise, PNG files")
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_render(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_render(options: argparse.Namespace) -> int:
-    """Render; a folder that was begun is continued."""
+    """Render; an unfinished folder is resumed."""
     from dope_model.rendering.assets import MissingAssetError, require_packages
 
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for long work that can stop between two steps."""
+"""Ctrl-C and SIGTERM for long jobs that can stop between two steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def stops_when_asked(stop: Callable[[], None]) -> Iterator[None]:
     """Calls `stop` on the first Ctrl-C or SIGTERM; a second one ends the program as usual.
 
-    For the main thread, which is the one that gets signals.
+    For the main thread, which receives the signals.
     """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 

@@ -22,7 +22,7 @@ WHERE_WHOLEBODY = (
     "COCO-WholeBody is annotations/coco_wholebody_{0}_v1.0.json and COCO's pictures in {0}2017/"
 )
 PIXEL_MIDDLE = 0.5
-"""From a pixel's number to its middle, px."""
+"""From a pixel's index to its centre, px."""
 WHOLEBODY_FIELDS = {
     "keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21,
 }  # fmt: skip
@@ -80,8 +80,8 @@ def read_coco(
 def keypoints_of(annotation: dict, field_name: str = "keypoints") -> tuple[np.ndarray, np.ndarray]:
     """Points (K, 2) px and COCO's flag (K,): 0 not labelled, 1 hidden, 2 visible.
 
-    COCO's 17 keypoints are numbers of pixels, whose middles are meant; its boxes, and what
-    COCO-WholeBody added, are in our convention, in which a picture of width W spans 0 to W.
+    COCO's 17 keypoints are pixel indices and mean the pixels' centres. Its boxes, and what
+    COCO-WholeBody added, follow this project's convention: an image of width W spans 0 to W.
     """
     table = np.array(annotation[field_name], float).reshape(-1, 3)
     if field_name == "keypoints":

@@ -1,4 +1,4 @@
-"""Reading what data sets are distributed in, and saying what is missing."""
+"""Readers of the file formats of data sets, with errors that name what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def require_files(folder: Path, names: Iterable[str], where_from: str) -> None:
     """Check that files or folders are there.
 
     Raises:
-        FileNotFoundError: some are not; names them and says where they come from.
+        FileNotFoundError: some are missing; the text names them and their source.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"no folder {folder}; it should hold {where_from}")
@@ -33,10 +33,10 @@ def require_files(folder: Path, names: Iterable[str], where_from: str) -> None:
 
 
 def first_existing(folder: Path, names: Iterable[str], where_from: str) -> Path:
-    """The first of some places that exists.
+    """The first path that exists.
 
     Raises:
-        FileNotFoundError: none does.
+        FileNotFoundError: none exists.
     """
     names = list(names)
     for name in names:
@@ -49,11 +49,11 @@ def read_mat(path: Path, squeeze: bool = True) -> dict[str, Any]:
     """The variables of a MATLAB file up to version 7.2; structs become objects with attributes.
 
     Args:
-        squeeze: drop axes of length 1, so that a 1x1 struct is an object and not an array of one.
+        squeeze: drop axes of length 1: a 1x1 struct becomes an object instead of an array.
 
     Raises:
         ImportError: scipy is missing.
-        ValueError: the file is not such a file.
+        ValueError: the file is not a MATLAB file of that kind.
     """
     try:
         from scipy.io import loadmat
@@ -66,7 +66,7 @@ def read_mat(path: Path, squeeze: bool = True) -> dict[str, Any]:
             f"{path} is a MATLAB 7.3 file (HDF5), an older one is expected here: it is not the "
             "owners' file; download it again"
         ) from error
-    except Exception as error:  # scipy raises many kinds on damaged files
+    except Exception as error:  # scipy raises many types on damaged files
         raise ValueError(f"{path} is not a MATLAB file, or is damaged ({error})") from error
 
 
@@ -104,10 +104,10 @@ def _has_private_core() -> bool:
 
 
 def read_pickle(path: Path) -> Any:
-    """A pickle of plain values and NumPy arrays; anything else is refused, nothing is executed.
+    """A pickle of plain values and NumPy arrays; anything else is rejected, nothing is executed.
 
     Raises:
-        ValueError: it asks for more than arrays, or is damaged.
+        ValueError: it holds other objects, or is damaged.
     """
     try:
         return _ArraysOnly(io.BytesIO(Path(path).read_bytes()), encoding="latin1").load()
@@ -116,7 +116,7 @@ def read_pickle(path: Path) -> Any:
             f"{path} was not read: a pickle may only hold plain values and NumPy arrays here, "
             f"anything else could execute code ({error})"
         ) from error
-    except Exception as error:  # damaged pickles raise many kinds
+    except Exception as error:  # damaged pickles raise many types
         raise ValueError(f"{path} is not a pickle, or is damaged ({error!r})") from error
 
 

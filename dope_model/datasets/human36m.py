@@ -32,7 +32,7 @@ WHERE = (
 def read_human36m(
     folder: Path, subjects: tuple[str, ...] = TRAINING_SUBJECTS, every: int = 25
 ) -> Iterator[Labelled]:
-    """Every `every`-th frame of the subjects' videos, two a second when left out.
+    """Every `every`-th frame of the subjects' videos; two per second if None.
 
     Raises:
         FileNotFoundError: poses or videos are missing.
@@ -77,5 +77,5 @@ def _poses(path: Path, dimensions: int) -> np.ndarray:
     try:
         pose = np.asarray(cdflib.CDF(str(path)).varget("Pose"), float)
         return pose.reshape(-1, len(HUMAN36M_JOINTS), dimensions)
-    except Exception as error:  # cdflib raises many kinds on damaged files
+    except Exception as error:  # cdflib raises many types on damaged files
         raise ValueError(f"{path} is not a CDF file of poses, or is damaged ({error})") from error

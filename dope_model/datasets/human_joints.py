@@ -1,7 +1,7 @@
-"""Bodies that people marked in 2D, completed by what the experts say of the same person.
+"""Bodies with human 2D annotations, completed by the experts' 3D of the same person.
 
-People know best where a joint is, the experts alone know the third dimension; where the two
-contradict each other one of them is wrong, and nothing is learned from that joint.
+Human annotations are more accurate in 2D; only the experts give 3D. A joint on which the two
+disagree is not used for training.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dope_model.boxes import box_iou
 from dope_model.datasets.labels import PartLabels, Sample, Visibility
 from dope_model.skeleton import BODY
 
-# Two marks of a joint agree within this share of the body's size, the root of its box's area.
+# Two positions of a joint agree within this share of the body's size, the root of its box's area.
 AGREEMENT = 0.12
-# A body that people marked needs so many joints to be learned from.
+# Fewest annotated joints of a body that is used for training.
 MIN_JOINTS = 6
-# Share of the joints known to both that must agree for two bodies to be one person's.
+# Share of the joints known to both that must agree for two bodies to be the same person.
 SAME_PERSON = 0.6
-# Where bodies overlap by this IoU and are not the same, neither is learned from.
+# If different bodies overlap by this IoU, neither is used for training.
 CONTRADICTION_IOU = 0.4
 
 
 def with_human_joints(sample: Sample, keypoints_2d: np.ndarray, labelled: np.ndarray) -> Sample:
-    """The experts' labels of a picture, joined with one body that people marked.
+    """The experts' labels of an image, merged with one body that a person annotated.
 
     Args:
         sample: the experts' labels.
-        keypoints_2d: (13, 2) px, what people marked.
-        labelled: (13,) bool, which joints they marked.
+        keypoints_2d: (13, 2) px, the annotated joints.
+        labelled: (13,) bool, which joints are annotated.
 
     Returns:
-        The sample with its body labels changed. Where the experts found the same person, joints on
-        which both agree are at the people's place with the experts' 3D, and joints on which they
-        differ are not valid. Where they found nobody, the people's body stands alone, without 3D.
-        Where they found somebody else in its place, that region is ignored.
+        The sample with its body labels changed. If the experts found the same person, joints on
+        which both agree have the annotated 2D and the experts' 3D, and the other joints are not
+        valid. If they found no person there, the annotated body is added without 3D. If they found
+        a different person there, the region is ignored.
     """
     body = sample.parts["body"]
     if labelled.sum() < MIN_JOINTS:
@@ -59,7 +59,7 @@ def _joined(
     body: PartLabels, i: int, keypoints_2d: np.ndarray, labelled: np.ndarray, near: np.ndarray
 ) -> PartLabels:
     """`body` with its instance `i` corrected."""
-    # The experts' head is a definite place; of people's marks it is only derived.
+    # The experts' head is a defined point; from the annotations it is only derived.
     use = labelled.copy()
     use[BODY.index["head"]] &= not body.valid_2d[i, BODY.index["head"]]
     disputed = labelled & body.valid_2d[i] & ~near[i]
@@ -72,7 +72,7 @@ def _joined(
 
 
 def _added(body: PartLabels, keypoints_2d: np.ndarray, labelled: np.ndarray) -> PartLabels:
-    """`body` with one more instance, or with its region to be ignored where there is another."""
+    """`body` with one more instance; if another body is there, the region is ignored instead."""
     box = _box(keypoints_2d, labelled)
     seen = [v | ~v.any() for v in body.valid_2d]
     others = [_box(p, v) for p, v in zip(body.keypoints_2d, seen, strict=True)]

@@ -1,8 +1,8 @@
 """The project's own sample format: one file of labels beside a folder of pictures.
 
-Teachers' labels, people's labels and rendered people all come in it, so that training and
-benchmarks read one thing. The arrays of all pictures lie end to end in one compressed npz file;
-nothing in it is executed.
+Experts' labels, human labels and rendered people all use it, so training and benchmarks have one
+reader. The arrays of all pictures are concatenated in one compressed npz file; nothing in it is
+executed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 
 
 class Visibility(IntEnum):
-    """Whether a joint can be seen in the picture, and if not, why."""
+    """Whether a joint is visible in the picture, and if not, why."""
 
     UNKNOWN = 0
     VISIBLE = 1
@@ -41,17 +41,17 @@ class PartLabels:
         part: "body", "hand" or "face".
         keypoints_2d: (N, J, 2) px of the picture.
         keypoints_3d: (N, J, 3) m, root-relative, axes of the optical frame.
-        valid_2d: (N, J) bool, 2D that may be learned from and measured against.
+        valid_2d: (N, J) bool, 2D that may be used for training and evaluation.
         valid_3d: (N, J) bool, the same for 3D.
         visibility: (N, J) `Visibility`.
         person: (N,) which person of the picture; -1 when unknown.
         root: (N, 3) the root in the optical frame, m; NaN when unknown.
-        score: (N,) the labeller's trust, 1 for exact labels.
+        score: (N,) the labeller's confidence, 1 for exact labels.
         is_left: (N,) bool for hands, None otherwise.
-        ignored: (M, 4) boxes x0 y0 x1 y1 of instances that were seen but are not labelled: neither
-            a person nor background.
-        complete: every instance in the picture is labelled or ignored; False where this part is
-            not annotated, so that the absence of a label says nothing.
+        ignored: (M, 4) boxes x0 y0 x1 y1 of instances that are not labelled: neither a person nor
+            background.
+        complete: whether every instance in the picture is labelled or ignored. False if this part
+            is not annotated, so a missing label does not mean background.
     """
 
     part: str
@@ -86,7 +86,7 @@ class PartLabels:
 
     @classmethod
     def empty(cls, part: str, joint_count: int, complete: bool = True) -> PartLabels:
-        """No instance of `part`; with `complete` False nothing at all is known of it."""
+        """No instance of `part`; if `complete` is False, the part is not annotated."""
         arrays = {
             name: np.zeros((0, *shape), dtype)
             for name, (dtype, shape) in _fields(part, joint_count).items()
@@ -122,7 +122,7 @@ class Sample:
     intrinsics: Intrinsics | None = None
 
     def shows(self, part: str) -> bool:
-        """Whether the 2D place of a joint of that part is known."""
+        """Whether the 2D position of any joint of that part is known."""
         return part in self.parts and bool(self.parts[part].valid_2d.any())
 
     def having(self, parts: Collection[str]) -> Sample:
@@ -130,7 +130,7 @@ class Sample:
         return replace(self, parts={p: own for p, own in self.parts.items() if p in parts})
 
 
-# What a damaged .npz file may raise, according to where the damage is.
+# What a damaged .npz file may raise, depending on where the damage is.
 _DAMAGE = (
     ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
 )  # fmt: skip
@@ -160,8 +160,8 @@ class LabelSet:
         """Write the labels.
 
         Args:
-            compact: round 2D to 1/16 px and 3D to 0.1 mm, for a file of half the size or less;
-                numbers beyond what that holds keep the others of their kind from it.
+            compact: round 2D to 1/16 px and 3D to 0.1 mm, for a file of half the size or less. An
+                array with a value beyond that range is stored unrounded.
         """
         arrays: dict[str, np.ndarray] = {
             "size": np.array([(s.width, s.height) for s in self.samples], np.int32).reshape(-1, 2),
@@ -258,7 +258,7 @@ _NOT_A_NUMBER = np.iinfo(np.int16).min
 
 
 def _in_steps(array: np.ndarray, step: float) -> np.ndarray:
-    """In 16 bits, or as it is where these do not reach, as in pictures of more than 2047 px."""
+    """In 16 bits, or unchanged if a value does not fit, as in pictures of more than 2047 px."""
     steps = np.round(array / step)
     if np.abs(np.nan_to_num(steps)).max(initial=0) > np.iinfo(np.int16).max:
         return array

@@ -67,10 +67,10 @@ def _from_mat(folder: Path):
             "(3, 14, N), the extended set (14, 3, N)"
         )
     table = joints.transpose(2, 0, 1) if extended else joints.transpose(2, 1, 0)
-    # MATLAB counts pixels from 1 and means their centres; ours start at 0.5.
+    # MATLAB's pixel centres start at 1, this project's at 0.5.
     points, flag = table[..., :2] - 0.5, table[..., 2] > 0.5
-    # The third number of Leeds Sports Pose marks hidden joints, which are labelled all the same;
-    # that of the extended set marks labelled ones.
+    # The third value marks hidden joints in Leeds Sports Pose, which are labelled as well, and
+    # labelled joints in the extended set.
     labelled = flag if extended else np.ones_like(flag)
     digits = 5 if extended else 4
     for pattern in ("images/im{:0{}d}.jpg", "im{:0{}d}.png", "im{:0{}d}.jpg"):
@@ -83,7 +83,7 @@ def _from_mat(folder: Path):
 
 
 def _from_table(path: Path):
-    """A generic table: names, joints (N, 14, 3) as x, y, labelled in our pixels, joint_names."""
+    """A generic table: names, joints (N, 14, 3) as x, y (px), labelled, and joint_names."""
     with np.load(path, allow_pickle=False) as file:
         missing = {"names", "joints", "joint_names"} - set(file.files)
         if missing:

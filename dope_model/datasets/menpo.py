@@ -27,7 +27,7 @@ WHERE = (
 )
 OUTER_EYE_CORNERS = (FACE84.index["right_eye_0"], FACE84.index["left_eye_3"])
 OUTER_EYE_DISTANCE = 0.09
-"""m: between the outer corners of an adult's eyes; model space has no stated unit."""
+"""Assumed distance between an adult's outer eye corners, m: model space has no stated unit."""
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm")
 
 
@@ -103,7 +103,7 @@ def _picture_beside(file: Path) -> Path | None:
 
 
 def read_landmarks(path: Path) -> np.ndarray:
-    """84 landmarks (84, 2) as x, y px in our convention, or (84, 3) in model space as they are.
+    """84 landmarks (84, 2) as x, y px in our convention, or (84, 3) in model space, unchanged.
 
     Raises:
         ValueError: the file has another form, or another number of landmarks.
@@ -125,7 +125,7 @@ def _read_pts(path: Path) -> np.ndarray:
                            line.strip()], float)  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{path} is not a landmarks file ({error})") from error
-    # Pixels count from 1 there and mean their centres; ours start at 0.5.
+    # Its pixel centres start at 1, this project's at 0.5.
     return points - 0.5 if points.ndim == 2 and points.shape[1] == 2 else points
 
 
@@ -156,10 +156,10 @@ def model_space_of(folder: Path) -> dict[tuple[str, int], np.ndarray]:
 
 
 def in_optical_frame(model: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Landmarks of model space (84, 3), turned as the picture shows them and scaled to metres.
+    """Landmarks of model space (84, 3), rotated into the camera's axes and scaled to metres.
 
-    The turn is that of the scaled orthographic camera that projects them nearest to the landmarks
-    (84, 2) px, least squares; the scale gives the outer corners of the eyes their usual distance.
+    The rotation is that of the scaled orthographic camera that fits the landmarks (84, 2) px best
+    (least squares); the scale gives the outer corners of the eyes their usual distance.
     """
     centred, flat = model - model.mean(axis=0), landmarks - landmarks.mean(axis=0)
     affine = np.linalg.lstsq(centred, flat, rcond=None)[0].T

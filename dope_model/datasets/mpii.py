@@ -22,7 +22,7 @@ from dope_model.datasets.files import first_existing, read_mat
 ANNOTATIONS = "mpii_human_pose_v1_u12_1.mat"
 WHERE = f"MPII is {ANNOTATIONS} (mpii_human_pose_v1_u12_2.zip) and images/ (mpii_human_pose_v1)"
 HEAD_SEGMENT = 0.6
-"""Of the head box's diagonal: the owners' bias between the box and the head's length."""
+"""The owners' ratio between the length of the head and the diagonal of its box."""
 HELD_OUT = 1000
 REFERENCE_HEIGHT = 200.0
 """px: `scale` times this is a person's height."""
@@ -88,9 +88,9 @@ def read_mpii(folder: Path) -> list[MpiiPicture]:
 
 
 def held_out(pictures: list[MpiiPicture], count: int = HELD_OUT) -> set[str]:
-    """Names of the pictures that are kept from training to measure on.
+    """Names of the pictures that are held out from training for evaluation.
 
-    Those with labelled people whose names hash lowest: the same ones whatever their order. Which
+    Those with labelled people whose names have the lowest hashes, independent of their order. Which
     pictures the paper held out was not published.
     """
     names = [p.path.name for p in pictures if any(x.labelled.any() for x in p.people)]
@@ -98,7 +98,7 @@ def held_out(pictures: list[MpiiPicture], count: int = HELD_OUT) -> set[str]:
 
 
 def _structs(value: Any) -> list[Any]:
-    """A MATLAB struct array as a list, whatever scipy made of it."""
+    """A MATLAB struct array as a list, also if scipy returns a single object."""
     return [x for x in np.atleast_1d(np.asarray(value, object)) if hasattr(x, "_fieldnames")]
 
 
@@ -116,7 +116,7 @@ def _person(rect: Any) -> MpiiPerson:
     for points in _structs(getattr(rect, "annopoints", [])):
         for point in _structs(getattr(points, "point", [])):
             j = int(_number(point, "id"))
-            # MATLAB counts pixels from 1 and means their centres; ours start at 0.5.
+            # MATLAB's pixel centres start at 1, this project's at 0.5.
             joints[j] = _number(point, "x") - 0.5, _number(point, "y") - 0.5
             visible[j] = _number(point, "is_visible") == 1
     corners = [_number(rect, name) for name in ("x1", "y1", "x2", "y2")]

@@ -1,4 +1,4 @@
-"""MuPoTS-3D: 20 sequences of up to three people with 17 joints in 2D and 3D; for measuring only.
+"""MuPoTS-3D: 20 sequences of up to three people with 17 joints in 2D and 3D; for evaluation only.
 
 As distributed (MultiPersonTestSet.zip): folders `TS1` to `TS20`, each with `annot.mat`,
 `occlusion.mat` and the frames `img_000000.jpg` and so on.
@@ -26,7 +26,7 @@ class MupotsPerson:
     Attributes:
         joints_2d: (17, 2) px.
         joints_3d: (17, 3) mm in the camera's optical frame.
-        universal_3d: (17, 3) mm, the same person scaled to a universal height; judged against.
+        universal_3d: (17, 3) mm, the same person scaled to a universal height, for evaluation.
         occluded: (17,) bool.
     """
 

@@ -1,8 +1,8 @@
-"""The paper's situation out of pictures that are labelled completely: each data set knows one part.
+"""Partial label sets as in section 3.2, made from pictures with labels of all parts.
 
-Section 3.2: bodies, hands and faces are annotated in different pictures. From one set of labels
-with all parts come three with no picture in common, each with the labels of one part, and pictures
-held out with all their labels to judge on.
+In the paper bodies, hands and faces are annotated in different pictures. One complete set is split
+into three without a picture in common, each with the labels of one part, and a held-out set with
+all labels for evaluation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample
 
-# Rarest first, so that hands are not used up by the others' sets.
+# Rarest part first, so the other sets do not take the pictures with hands.
 RAREST_FIRST = ("hand", "face", "body")
 
 
@@ -22,7 +22,7 @@ def split_by_part(
 ) -> dict[str, LabelSet]:
     """Sets "body", "hand" and "face" of `per_part` pictures, and "held_out", without overlap.
 
-    Every picture of a part's set shows that part; the held-out pictures are drawn from all.
+    Every picture of a part's set shows that part; the held-out pictures are sampled from all.
 
     Raises:
         ValueError: there are not enough pictures with a part; the text says how many there are.
@@ -40,7 +40,7 @@ def split_by_part(
         showing = [s for s in rest if part in s.parts and len(s.parts[part])]
         if len(showing) < per_part:
             raise ValueError(
-                f"only {len(showing)} of the pictures left show a {part}; {per_part} are asked for"
+                f"only {len(showing)} of the pictures left show a {part}; per_part is {per_part}"
             )
         chosen = showing[:per_part]
         names = {s.file for s in chosen}
@@ -50,7 +50,7 @@ def split_by_part(
 
 
 def only(part: str, sample: Sample) -> Sample:
-    """A sample of which nothing but `part` is annotated."""
+    """A sample in which only `part` is annotated."""
     parts = {
         name: given if name == part else PartLabels.empty(name, given.keypoints_2d.shape[1], False)
         for name, given in sample.parts.items()

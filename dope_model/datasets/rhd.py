@@ -3,7 +3,7 @@
 As distributed (RHD_published_v2.zip): folders `training` and `evaluation`, each with pictures
 `color/00000.png`, hand masks `mask/00000.png` and `anno_training.pickle` or
 `anno_evaluation.pickle`. A pickle can execute code when it is read; here it is read as plain
-values and NumPy arrays, and anything else in it is refused.
+values and NumPy arrays, and anything else in it is rejected.
 
 Zimmermann and Brox, "Learning to estimate 3D hand pose from single RGB images" (ICCV 2017).
 """
@@ -22,7 +22,7 @@ from dope_model.datasets.files import read_pickle, require_files
 
 WHERE = "RHD is the folders training and evaluation of RHD_published_v2.zip"
 LEFT_MASK, RIGHT_MASK = (2, 17), (18, 33)
-"""Values of the mask, first and last, that are fingers and palm of the left and right hand."""
+"""First and last mask value of the fingers and palm of the left and the right hand."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _picture(folder: Path, number: int, annotation: dict) -> RhdPicture:
 def prominent_hand(picture: RhdPicture) -> RhdHand:
     """The hand that covers more pixels of the mask, as in the owners' evaluation.
 
-    Where there is no mask, the hand with more visible joints, and of two alike the larger one.
+    Without a mask, the hand with more visible joints, and if both have the same number, the larger.
     """
     if picture.mask.is_file():
         mask = cv2.imread(str(picture.mask), cv2.IMREAD_GRAYSCALE)

@@ -1,4 +1,4 @@
-"""What the loaders of training sets share: labelled pictures one by one, and how to make labels."""
+"""Shared by the loaders of training sets: the type of a labelled picture, and making labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dope_model.skeleton import skeleton_for
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled picture; where it is a video's frame, `video` and its number `frame` from 0.
+    """A labelled picture; for a frame of a video, `video` and its index `frame` from 0.
 
     `sample.file` is relative to the data set's folder, or for frames the name to write them under.
     """
@@ -42,8 +42,8 @@ def part_labels(
         size: the picture's width and height, px.
         keypoints_2d: (N, J, 2) px; valid_2d: (N, J) bool.
         joints_3d: (N, J, 3) m in the camera's optical frame; None without 3D.
-        valid_3d: (N, J) bool; where the root is not valid, nothing of the instance is.
-        visible: (N, J) bool; None when nobody said.
+        valid_3d: (N, J) bool; if the root is not valid, no joint of the instance is.
+        visible: (N, J) bool; None if unknown.
         ignored: (M, 4) boxes of people that are not labelled.
     """
     keypoints_2d = np.asarray(keypoints_2d, float)
@@ -74,9 +74,9 @@ def part_labels(
 
 
 def fitted_intrinsics(keypoints_2d: np.ndarray, joints_3d: np.ndarray) -> Intrinsics | None:
-    """The pinhole camera that projects (..., 3) m in the optical frame nearest to (..., 2) px.
+    """The pinhole camera that best projects (..., 3) m in the optical frame to (..., 2) px.
 
-    Least squares, each axis by itself; None where the points do not decide it.
+    Least squares, each axis by itself; None if the points do not determine it.
     """
     flat, deep = keypoints_2d.reshape(-1, 2), joints_3d.reshape(-1, 3)
     good = np.isfinite(flat).all(axis=1) & np.isfinite(deep).all(axis=1) & (deep[:, 2] > 0.01)

@@ -2,9 +2,8 @@
 
 As distributed: `cmu/train/run0/<sequence>/<clip>_info.mat` beside `<clip>.mp4`, 320 x 240 px.
 
-The renderer's camera mirrors: what the videos show is the mirror image of the 3D bodies. Labels
-here follow the pictures, so that the joint called right is the right one of the person in the
-picture.
+The renderer's camera mirrors: the videos show the mirror image of the 3D bodies. Labels here follow
+the pictures: the joint called right is the right one of the person in the picture.
 
 Varol et al., "Learning from synthetic humans" (CVPR 2017).
 """
@@ -29,12 +28,12 @@ SIZE = (320, 240)
 INTRINSICS = Intrinsics(600.0, 600.0, 160.0, 120.0)
 """A lens of 60 mm on a sensor of 32 mm, on 320 px."""
 AXES = {
-    # The camera that the renderer was given, world (x, y, z) to optical frame; it mirrors.
+    # The renderer's camera, world (x, y, z) to optical frame; it mirrors.
     "mirrored": np.array([[0.0, 0, -1], [0, 1, 0], [-1, 0, 0]]),
     "plain": np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
 }
 AGREEMENT = 3.0
-"""px: median distance at which projected 3D and given 2D joints are taken for the same."""
+"""Largest median distance between projected 3D and given 2D joints that are the same, px."""
 WHERE = "SURREAL is folders with <clip>_info.mat and <clip>.mp4, such as cmu/train/run0/01_01"
 
 
@@ -98,8 +97,8 @@ def in_optical_frame(
 ) -> tuple[np.ndarray | None, bool]:
     """World joints (T, 24, 3) m in the optical frame, and whether that mirrors them.
 
-    Of the two handednesses that there can be the one is taken whose projection is `flat`
-    (T, 24, 2) px; None, and mirrored, where neither is.
+    Of the two possible handednesses, the one whose projection is `flat` (T, 24, 2) px; None, and
+    mirrored, if neither fits.
     """
     for name, axes in AXES.items():
         points = (deep - camera) @ axes.T

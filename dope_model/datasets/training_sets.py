@@ -30,7 +30,7 @@ from dope_model.datasets.videos import VideoFrames, video_size
 LABELS_FILE = "labels.npz"
 PICTURES_FOLDER = "pictures"
 LEAST_VISIBLE = 3
-"""Visible joints that a hand of RHD needs; with fewer it is an ignore region."""
+"""Fewest visible joints of a hand of RHD; with fewer it is an ignore region."""
 
 
 def lsp_labels(folder: Path) -> Iterator[Labelled]:
@@ -152,7 +152,7 @@ SETS: dict[str, Callable[..., Iterator[Labelled]]] = {
 }
 """The loader of each training set; all take the folder."""
 VIDEO_SETS = ("human36m", "surreal", "menpo")
-"""Those whose loaders take `every` too."""
+"""Those whose loaders also take `every`."""
 
 
 def convert(
@@ -163,8 +163,8 @@ def convert(
     Pictures that were written before are kept.
 
     Args:
-        every: of videos, take every so manieth frame.
-        limit: stop after so many pictures.
+        every: take every N-th frame of a video.
+        limit: stop after this many pictures.
 
     Returns:
         The labels file and the folder that its pictures are relative to.
@@ -191,7 +191,7 @@ def convert(
 
 
 def _write_jpeg(path: Path, rgb: np.ndarray) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a picture atomically."""
     good, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
     if not good:
         raise OSError(f"{path} could not be written")

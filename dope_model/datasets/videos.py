@@ -1,4 +1,4 @@
-"""Frames of videos by their number."""
+"""Frames of videos by their index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class VideoFrames:
-    """Frames of the video that was read last; reading on is fast, going back starts anew."""
+    """Frames of the video that was read last. Going forward is fast, going back starts over."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
