@@ -27,6 +27,8 @@ from dope_model.weights import weights_file
 
 FORMAT_KEY = "dope_ros_format"
 FORMAT_VERSION = "1"
+HEADER_STEP = 2**16
+"""The tensors of our files start at a multiple of this, bytes."""
 
 
 class CheckpointError(ValueError):
@@ -124,6 +126,17 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
         }
     metadata = {FORMAT_KEY: FORMAT_VERSION, "description": json.dumps(description)}
     save_file(state, str(path), metadata)
+    _pad_header(Path(path))
+
+
+def _pad_header(path: Path) -> None:
+    """Make the header of a safetensors file a multiple of `HEADER_STEP` long, by spaces at its end,
+    so that tensors stay at their places in the file when the description changes."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    padded = -(-(8 + length) // HEADER_STEP) * HEADER_STEP - 8
+    header = content[8 : 8 + length].ljust(padded)
+    path.write_bytes(padded.to_bytes(8, "little") + header + content[8 + length :])
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

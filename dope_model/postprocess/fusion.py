@@ -24,16 +24,19 @@ def detect_parts(
             vouched for.
 
     The proposals integration goes through the parts one by one (section 3.1). Then a hand at the
-    wrist of a body, or a face at its head, is believed sooner than one without: see
-    `IntegrationSettings.th_alone`.
+    wrist of a body, or a face at its head, is believed sooner than one without: see `th_alone` and
+    `min_trusted` of `IntegrationSettings`.
     """
-    found = {}
+    found, believed = {}, {}
     for part, own in candidates.items():
         poses = integrate(own, settings[part])
         seen = poses.trusted & inside_image(poses.keypoints_2d, image_shape)
+        enough = seen.sum(axis=1) >= settings[part].min_trusted
         found[part] = replace(poses, trusted=seen)
-    others = [part for part in found if part != "body"]
-    believed = {part: found[part].scores >= settings[part].th_alone for part in others}
+        if part == "body":
+            found[part] = found[part].select(enough)
+        else:
+            believed[part] = enough & (poses.scores >= settings[part].th_alone)
     for slot, body_of in owners(found).items():
         believed[PART_SLOTS[slot]][list(body_of)] = True
-    return {**found, **{part: found[part].select(believed[part]) for part in others}}
+    return {**found, **{part: found[part].select(kept) for part, kept in believed.items()}}

@@ -49,6 +49,8 @@ class IntegrationSettings:
         th_sure: least sureness of a detection that is reported, on average of its joints. 0: it is
             not asked. Ours, not LCR-Net++'s.
         th_trusted: least sureness of a joint that is vouched for. 0: all are. Ours, too.
+        min_trusted: joints that have to be vouched for in a body, or in a hand or face that belongs
+            to no body. Ours, too: lamps and clouds that look like a body have hardly any.
     """
 
     K: int
@@ -64,6 +66,7 @@ class IntegrationSettings:
     sure_power: float = 0.0
     th_sure: float = 0.0
     th_trusted: float = 0.0
+    min_trusted: int = 0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:

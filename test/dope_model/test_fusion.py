@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_assembly import FAR, bodies, faces, hands
@@ -83,3 +85,20 @@ def test_no_joint_outside_the_image_is_vouched_for(found):
     assert in_image.any() and not in_image.all()
     assert (parts["hand"].trusted == in_image).all()
     assert detect_parts(found, settings(), IMAGE)["hand"].trusted.all()
+
+
+def test_bodies_and_lone_parts_need_joints_that_are_seen(found):
+    """At the image's edge: of the second body one joint lies inside, of the hand at its wrist too.
+    """
+    chosen = settings()
+    chosen = {part: replace(own, min_trusted=2) for part, own in chosen.items()}
+    everywhere = detect_parts(found, settings(), IMAGE)
+    inside = detect_parts(found, chosen, IMAGE)
+    for part, poses in everywhere.items():
+        assert len(inside[part]) == len(poses)
+    narrow = (2000, 1000, 3)
+    seen = {p: d.trusted.sum(axis=1) for p, d in detect_parts(found, settings(), narrow).items()}
+    kept = detect_parts(found, chosen, narrow)
+    assert (seen["face"] < 2).any()
+    assert len(kept["face"]) == (seen["face"] >= 2).sum()
+    assert (kept["body"].trusted.sum(axis=1) >= 2).all()

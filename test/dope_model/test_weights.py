@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 from dope_model.__main__ import main  # noqa: E402
-from dope_model.checkpoint import load_checkpoint  # noqa: E402
+from dope_model.checkpoint import HEADER_STEP, load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.weights import SHIPPED, weights_file  # noqa: E402
 
 
@@ -48,3 +48,18 @@ def test_packing_halves_the_file_and_keeps_its_description(tmp_path, capsys):
     assert out.stat().st_size < 1.1 * two_bytes_each
     assert main([*arguments, "--post", "foot.K=1"]) == 1
     assert "PART.NAME=VALUE" in capsys.readouterr().err
+
+
+def test_tensors_keep_their_place_when_the_description_changes(tmp_path):
+    """Files that point into a weights file stay right when its settings change."""
+    checkpoint = load_checkpoint("dope_lite")
+    files = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_checkpoint(checkpoint, files[0], half=True)
+    save_checkpoint(replace(checkpoint, about={"licence": "x" * 999}), files[1], half=True)
+    contents = [file.read_bytes() for file in files]
+    first = 8 + int.from_bytes(contents[0][:8], "little")
+    assert first % HEADER_STEP == 0
+    assert contents[0][:first] != contents[1][:first]
+    assert contents[0][first:] == contents[1][first:]
+    shipped = weights_file("dope_lite").read_bytes()
+    assert shipped[8 + int.from_bytes(shipped[:8], "little") :] == contents[0][first:]
