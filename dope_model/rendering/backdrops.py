@@ -1,11 +1,11 @@
-"""Which of your pictures may be backdrops: those in which nobody is.
+"""Find the pictures without people, which can be backdrops.
 
     python -m dope_model.rendering.backdrops FOLDER
 
-looks at every picture with the thorough experts (`pip install onnxruntime ai-edge-litert`,
-`python -m dope_model.experts.prepare`) and writes the names of those that show nobody into
-FOLDER/nobody.txt; `render --backdrops FOLDER` then uses these alone. People left in a backdrop
-would be taken for background.
+runs the thorough experts (`pip install onnxruntime ai-edge-litert`,
+`python -m dope_model.experts.prepare`) on every picture and writes the names of those without
+people to FOLDER/nobody.txt; `render --backdrops FOLDER` then uses only these. People in a backdrop
+would be unlabelled.
 """
 
 from __future__ import annotations
@@ -39,16 +39,15 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def shows_nobody(experts: CarefulExperts, rgb: np.ndarray) -> bool:
-    """Whether a picture (H, W, 3) holds neither a body, a hand or a face, nor anything that may be
-    one and is not trusted."""
+    """Whether a picture (H, W, 3) has no body, hand or face, and no region that may have one."""
     found, doubtful = experts.detect_with_ignored(rgb)
     return not any(len(part) for part in (*found.values(), *doubtful.values()))
 
 
 def write_list(folder: Path, pictures: Iterable[Path], experts: CarefulExperts) -> list[Path]:
-    """Look at pictures below a folder and list those that show nobody; returns these.
+    """List the pictures below a folder that show no people, and return them.
 
-    What cannot be read is left out.
+    Files that cannot be read are left out.
     """
     empty = []
     for picture in pictures:
@@ -64,7 +63,7 @@ def write_list(folder: Path, pictures: Iterable[Path], experts: CarefulExperts) 
 
 
 def backdrop_pictures(folder: Path) -> list[Path]:
-    """The pictures that may be backdrops: those of the list, or all where there is none.
+    """The pictures that may be backdrops: those of the list, or all if there is no list.
 
     Raises:
         FileNotFoundError: there are none, or one that is listed is missing.
@@ -77,7 +76,7 @@ def backdrop_pictures(folder: Path) -> list[Path]:
         return pictures
     pictures = [folder / name for name in listed.read_text(encoding="utf-8").splitlines() if name]
     if not pictures:
-        raise FileNotFoundError(f"{listed} names no picture in which nobody is")
+        raise FileNotFoundError(f"{listed} lists no picture without people")
     missing = [picture for picture in pictures if not picture.is_file()]
     if missing:
         raise FileNotFoundError(f"{listed} names {missing[0].name}, which is not there")
@@ -85,7 +84,7 @@ def backdrop_pictures(folder: Path) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Look at all pictures and write the list; returns the exit status."""
+    """Check all pictures and write the list; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dope_model.rendering.backdrops", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -33,7 +33,7 @@ _BODY_BONES = ("foot", "lowerleg01", "upperleg01", "wrist", "lowerarm01", "upper
 
 
 def load_landmarks() -> dict:
-    """Where ears, finger tips and face landmarks lie on the base mesh.
+    """Positions of ears, finger tips and face landmarks on the base mesh.
 
     Ears and tips are the means of some vertices; a face landmark lies in a triangle, `corners`
     (84, 3), with `shares` (84, 3) of them.
@@ -80,7 +80,7 @@ class BodyModel:
         import torch
 
         self._torch = torch
-        # One thread keeps sums in one order, so that a seed gives the same shape on every run.
+        # One thread keeps the order of sums, so a seed gives the same shape in every run.
         torch.set_num_threads(1)
         model = anny.Anny(
             topology="makehuman", facial_actions="all", phenotypes="all", skinning_method="lbs"
@@ -136,7 +136,7 @@ class BodyModel:
     def pose_bones(self, heads: np.ndarray, rotations: np.ndarray) -> np.ndarray:
         """Where the bone heads (B, 3) go when bone b has the world rotation `rotations[b]`.
 
-        A rotation of identity leaves the bone as it is at rest; the root stays where it is.
+        The identity leaves a bone as it is at rest; the root does not move.
         """
         posed = np.zeros_like(heads)
         for bone, parent in enumerate(self.parents):

@@ -1,4 +1,4 @@
-"""The camera of a scene: where it stands, and how points of the scene fall into its picture."""
+"""The camera of a scene: its position, and the projection of points into its picture."""
 
 from __future__ import annotations
 

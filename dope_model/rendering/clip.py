@@ -1,4 +1,4 @@
-"""A short film of two people who walk, cross and gesture, with exact truth for every frame:
+"""A short video of two people who walk, cross and gesture, with exact labels of every frame:
 
     python -m dope_model.rendering.clip --out DIR
 
@@ -34,7 +34,7 @@ SECONDS = 10.0
 FILE = "clip.mp4"
 EXPOSURE = 1.25
 ROOM_SEED, ACTOR_SEEDS = 14, (14, 13)
-"""Chosen by looking: faces in sight, a room with some things in it."""
+"""Chosen by eye: visible faces, and a room with some furniture."""
 
 WAVE = ArmAngles(62, 20, -72, 88, 30)
 POINT = ArmAngles(78, 72, 0, 14, 35)

@@ -1,4 +1,4 @@
-"""What a camera does to a picture: lens blur, motion, noise, colour, compression."""
+"""Effects of a real camera: lens blur, motion blur, noise, colour, compression."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def photograph(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A rendering (H, W, 3) float32 0 to 255 as a real camera would have taken it, uint8.
+    """A rendering (H, W, 3) float32 0 to 255 as a real camera would take it, uint8.
 
-    Most pictures are nearly clean, some are bad; the order is that of light's way: lens, sensor,
-    processing. JPEG comes last, in `encode`.
+    Most pictures are nearly clean, some are bad. The order is physical: lens, sensor, processing.
+    JPEG comes last, in `encode`.
     """
     height, width = rgb.shape[:2]
     poor = random.random() < 0.2

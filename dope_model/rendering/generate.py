@@ -1,4 +1,4 @@
-"""Many pictures: each from its own seed, drawn by several processes, resumed where they stopped.
+"""Many pictures, each from its own seed, rendered by several processes; interrupted runs resume.
 
 A folder holds `images/`, `masks/` (8-bit, the person's number + 1 where there is one), one small
 file per finished picture in `parts/` while the work goes on, and in the end `labels.npz`.
@@ -34,17 +34,17 @@ PARTS_FOLDER = "parts"
 
 @dataclass
 class RenderSettings:
-    """Everything that decides what the pictures look like; the number of them does not.
+    """Everything that determines the pictures, except how many there are.
 
     Attributes:
-        seed: of all pictures; picture i depends on the seed and i alone.
+        seed: of all pictures; picture i depends only on the seed and i.
         people: least and most people in a picture.
         size: width and height, px.
         body_joints: 13, or 14 with the neck.
-        backdrops: folder of pictures that show nobody, or None.
-        supersampling: pixels are the mean of this many by this many.
-        effects: lens, sensor and JPEG as of a real camera; else clean PNG files.
-        acrobats: share of the pictures that show whole bodies in acrobatic poses, any way up.
+        backdrops: folder of pictures without people, or None.
+        supersampling: each pixel is the mean of N x N samples.
+        effects: lens, sensor and JPEG of a real camera; else clean PNG files.
+        acrobats: share of the pictures with whole bodies in acrobatic poses at any angle.
     """
 
     seed: int = 0
@@ -105,7 +105,7 @@ class Studio:
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
-        # OpenCV's threads would fight with the other processes for the same cores.
+        # OpenCV's threads would compete with the other processes for the same cores.
         cv2.setNumThreads(1)
         self.options = self.settings.scene_options()
         wardrobe = Wardrobe()
@@ -132,14 +132,13 @@ class Studio:
 def render_images(
     out: Path, count: int, settings: RenderSettings, workers: int = 1
 ) -> Iterator[int]:
-    """Render pictures 0 to `count` that are not there yet; yields the number of each new one.
+    """Render the missing ones of pictures 0 to `count`; yields the number of each new one.
 
-    A folder that was begun with the same settings is continued, and a larger `count` adds
-    pictures to it.
+    A folder of the same settings is resumed, and a larger `count` adds pictures to it.
 
     Raises:
-        ValueError: the folder was begun with other settings.
-        MissingAssetError: something that rendering needs is missing; says how to get it.
+        ValueError: the folder has other settings.
+        MissingAssetError: something that rendering needs is missing; the text says how to get it.
         Failure: one of the processes has died.
     """
     settings.scene_options()
@@ -173,7 +172,7 @@ def _check_settings(path: Path, settings: RenderSettings) -> None:
     defaults, wanted = (json.loads(json.dumps(asdict(s))) for s in (RenderSettings(), settings))
     now = {"version": RENDERING_VERSION, **wanted}
     if path.is_file():
-        # A folder from before there was a setting was drawn as its default draws.
+        # A folder that is older than a setting was rendered with the setting's default.
         before = {**defaults, **json.loads(path.read_text())}
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
@@ -205,7 +204,7 @@ def _part_file(out: Path, number: int) -> Path:
 
 
 def _render_one(studio: Studio, out: Path, number: int) -> None:
-    """Write picture, mask, and last the labels, whose presence says that all are there."""
+    """Write picture, mask, and last the labels, whose presence marks a finished picture."""
     image = studio.image(number)
     bgr = np.ascontiguousarray(image.rgb[..., ::-1])
     quality = [cv2.IMWRITE_JPEG_QUALITY, image.quality] if studio.settings.effects else []

@@ -67,7 +67,7 @@ GESTURES = {
 
 
 def sample_fingers(random: np.random.Generator, gesture: str | None = None) -> FingerPose:
-    """A gesture (drawn by its share when None) with its own errors, or one of free angles."""
+    """A gesture (sampled by its share if None) with variation, or one of free angles."""
     if gesture is None and random.random() < 0.15:
         return _free_fingers(random)
     if gesture is None:
@@ -76,7 +76,7 @@ def sample_fingers(random: np.random.Generator, gesture: str | None = None) -> F
         gesture = names[random.choice(len(names), p=shares / shares.sum())]
     base = GESTURES[gesture][1]
     if random.random() < 0.25:
-        # On the way from one gesture to another.
+        # Between one gesture and another.
         other = GESTURES[list(GESTURES)[random.integers(len(GESTURES))]][1]
         way = random.uniform(0, 0.5)
         base = FingerPose(*((1 - way) * a + way * b for a, b in zip(

@@ -13,8 +13,8 @@ from dope_model.rendering.renderer import Frame
 from dope_model.rendering.scene import Scene
 from dope_model.skeleton import FACE84, HAND, PARTS, skeleton_for
 
-# A joint lies inside the body: a surface of the joint's own limbs hides it only when it is farther
-# in front of it than the body is thick there, m on an adult of `_ADULT` height.
+# A joint lies inside the body: a surface of the joint's own limbs hides it only if the distance in
+# front of it exceeds the body's thickness there, m on an adult of `_ADULT` height.
 _ADULT = 1.7
 _BODY_DEPTH = {"ankle": 0.10, "knee": 0.11, "hip": 0.20, "wrist": 0.06, "elbow": 0.08,
                "shoulder": 0.13, "head": 0.15, "neck": 0.12}  # fmt: skip
@@ -28,11 +28,11 @@ _LIMBS = {
 }  # fmt: skip
 
 LEAST_VISIBLE = {"body": 3, "hand": 6, "face": 20}
-"""Instances with fewer visible joints become boxes to ignore, if anything of them is seen."""
+"""Instances with fewer visible joints become ignore regions, if any part of them is visible."""
 LEAST_SIZE = {"body": 12.0, "hand": 6.0, "face": 6.0}
-"""px: so are those whose larger side is smaller than this."""
+"""The same for instances whose longer side is smaller than this, px."""
 LEAST_PIXELS = 12
-"""Less than this many pixels are nothing to see."""
+"""Fewer pixels than this count as not visible."""
 _NEAREST = 0.05
 
 
@@ -40,8 +40,8 @@ def label_scene(scene: Scene, frame: Frame, file: str, body_joints: int = 13) ->
     """The labels of a picture.
 
     Args:
-        frame: the same scene as it was drawn, which says what hides what.
-        file: the picture's path, as it shall be written.
+        frame: the rendered scene, which has what hides what.
+        file: the picture's path for the labels file.
         body_joints: 13, or 14 with the neck.
     """
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
@@ -101,7 +101,7 @@ def visibility(
     at = frame.person[rows, columns]
     in_front = frame.depth[rows, columns] < depth
     hidden = np.where(at == number, Visibility.OCCLUDED_BY_SELF, Visibility.OCCLUDED_BY_OTHER)
-    # Nothing in front and nobody at the pixel: just beside the outline, and so in plain sight.
+    # Nothing in front and no person at the pixel: just beside the outline, so visible.
     seen |= (at != number) & ~in_front
     result[inside] = np.where(seen, Visibility.VISIBLE, hidden)
     return result

@@ -213,7 +213,7 @@ def skin_texture(
         scalp = _scalp(skins["young_caucasian_male"], skins["young_african_male"])[..., None]
         rgb = rgb + scalp * random.uniform(0.55, 0.9) * (shorn - rgb)
     tone = random.uniform(0.82, 1.08) * (1 + random.normal(0, 0.025, 3))
-    # The pictures are small: pores and freckles give close-ups something to hold on to.
+    # The textures are small: pores and freckles add detail to close-ups.
     shift = tuple(int(s) for s in random.integers(0, 1024, 2))
     fine = np.roll(_pores(), shift, (0, 1))[..., None]
     rgb = cv2.resize((rgb * tone).astype(np.float32), (1024, 1024), interpolation=cv2.INTER_CUBIC)

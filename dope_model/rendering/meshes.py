@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 @dataclass(eq=False)
 class Topology:
-    """What stays the same of a surface when it moves.
+    """The part of a surface that does not change when it moves.
 
     `triangles` (T, 3) vertices; `uv_triangles` (T, 3) texture coordinates; `uv` (C, 2), v upwards.
     """
@@ -71,7 +71,7 @@ class Finish:
 
 @dataclass(eq=False)
 class Mesh:
-    """One surface where it stands.
+    """One surface at its place in the scene.
 
     Attributes:
         vertices: (V, 3) m.

@@ -1,7 +1,7 @@
 """Places around people: rooms, the open air, and pictures; each with its light.
 
-None of them shows a person. Pictures from a folder must not either: whoever gives the folder
-vouches for that, as people in them would be taken for background.
+None of them shows a person. Pictures from a folder must not either: people in them would be
+unlabelled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FLAT = Finish(shine=0.0, wrap=0.0, casts_shadow=False)
 
 @dataclass
 class Place:
-    """What stands around people, the picture behind it all, and the light."""
+    """The surroundings of people, the picture behind them, and the light."""
 
     meshes: list[Mesh]
     behind: np.ndarray

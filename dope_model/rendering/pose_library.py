@@ -1,7 +1,7 @@
-"""Body poses that were found rather than sampled: lifted from pictures, and MakeHuman's own.
+"""A library of body poses: lifted from pictures, and MakeHuman's own.
 
-`body_poses.npz` holds joint angles, no lengths, so that they fit every body. README.md says
-where the poses come from.
+`body_poses.npz` holds joint angles and no lengths, so they fit every body. README.md says where the
+poses come from.
 """
 
 from __future__ import annotations

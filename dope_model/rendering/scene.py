@@ -1,4 +1,4 @@
-"""One scene: who stands where, what the camera sees of them, and the place around them."""
+"""One scene: positions of people, the camera, and the place around them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SHOTS = {
     "full": 0.26, "half": 0.20, "head": 0.16, "hand": 0.14, "crowd": 0.10, "robot": 0.14,
 }  # fmt: skip
 """Shares of pictures: whole bodies, from the hips up, head and shoulders, a hand, many people at
-all distances, and a robot's low camera with a wide lens. "acrobat", a whole body any way up, is
-shown only to those who ask for it."""
+all distances, and a robot's low camera with a wide lens. "acrobat", a whole body at any angle, is
+only used on request."""
 
 # Degrees across the picture: narrowest and widest lens of a shot.
 _LENSES = {
@@ -37,8 +37,8 @@ class SceneOptions:
 
     Attributes:
         people: least and most people in a scene.
-        width, height: of the picture, px; a share of the pictures is upright.
-        pictures: files that show nobody, used as backdrops; may be empty.
+        width, height: of the picture, px; a share of the pictures is in portrait format.
+        pictures: files without people, used as backdrops; may be empty.
         shots: shares of kinds of pictures.
     """
 
@@ -94,7 +94,7 @@ class _Standing:
 def sample_scene(
     closet: Closet, random: np.random.Generator, options: SceneOptions | None = None
 ) -> Scene:
-    """A scene drawn at random; the same state of `random` gives the same scene."""
+    """A random scene; the same state of `random` gives the same scene."""
     options = options or SceneOptions()
     shot = list(options.shots)[
         random.choice(len(options.shots), p=np.array(list(options.shots.values())))
@@ -123,7 +123,7 @@ def sample_scene(
     people = [people[i] for i in order]
 
     eye = camera.eye[[0, 2]]
-    # Furniture may hide others, but not whom the picture is about.
+    # Furniture may hide others, but not the subject of the picture.
     sight = [eye + share * (subject.ground - eye) for share in (0.2, 0.35, 0.5, 0.65, 0.8)]
     grounds = np.array([p.ground for p in people] + [eye, *sight])
     radii = np.array([p.reach + 0.15 for p in people] + [0.4] + [0.25] * len(sight))
@@ -199,7 +199,7 @@ def _held(random, posed: PosedPerson) -> list[Mesh]:
 
 
 def _in_sight(camera: Camera, target: np.ndarray, capsules: Capsules) -> bool:
-    """Whether nothing of the subject's own body stands between the camera and what it looks at."""
+    """Whether no part of the subject's own body is between the camera and its target."""
     way = target - camera.eye
     distance = float(np.linalg.norm(way))
     # The target itself lies inside a solid: stop short of it.
@@ -219,7 +219,7 @@ def _framing(shot: str) -> str:
 def _camera_for(
     random, subject: _Standing, shot: str, width: int, height: int
 ) -> tuple[Camera, np.ndarray]:
-    """A camera that shows the subject as the shot wants it, and the point (3,) it is about."""
+    """A camera that shows the subject as the shot requires, and its target point (3,)."""
     shot = _framing(shot)
     joints = subject.posed.joints
     fov = float(random.uniform(*_LENSES[shot]))
@@ -318,6 +318,6 @@ def _place_beside(
 
 
 def _hides(camera: Camera, one: _Standing, subject: _Standing) -> bool:
-    """Whether `one` stands right before the subject of a close-up."""
+    """Whether `one` is directly in front of the subject of a close-up."""
     depth = camera.to_optical(one.posed.joints.body)[:, 2].min()
     return depth < camera.to_optical(subject.posed.joints.body)[:, 2].mean()

@@ -1,4 +1,4 @@
-"""What runs on the graphics card (or on Mesa's software renderer)."""
+"""Shaders, which run on the graphics card or on Mesa's software renderer."""
 
 SCENE_VERTEX = """#version 330
 in vec3 position; in vec3 normal; in vec2 uv; in float segment;

@@ -1,4 +1,4 @@
-"""A sheet of rendered pictures with their labels drawn over them, to be looked at."""
+"""A contact sheet of rendered pictures with their labels drawn over them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _HIDDEN = {
 def draw_labels(rgb: np.ndarray, sample: Sample, scale: float = 1.0) -> np.ndarray:
     """A copy of a picture, `scale` times as large, with its labels.
 
-    Visible joints have the colour of their bones; joints that the person hides itself are grey,
-    joints that someone or something else hides are pink, boxes to ignore are red.
+    Visible joints have the colour of their bones, self-occluded joints are grey, joints occluded by
+    others are pink, ignore regions are red.
     """
     canvas = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     shift = 4

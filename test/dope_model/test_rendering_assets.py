@@ -174,5 +174,5 @@ def test_backdrops_that_are_missing_are_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no pictures"):
         backdrops.backdrop_pictures(tmp_path)
     (tmp_path / backdrops.LIST_FILE).write_text("")
-    with pytest.raises(FileNotFoundError, match="nobody is"):
+    with pytest.raises(FileNotFoundError, match="without people"):
         backdrops.backdrop_pictures(tmp_path)
