@@ -5,5 +5,19 @@ Made by `python -m dope_model.rendering.clip`; frame k of the clip is sample k o
 
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 CLIP = Path(__file__).with_name("clip.mp4")
 LABELS = Path(__file__).with_name("labels.npz")
+
+
+def sample_picture(height: int, width: int, tiles: int = 1) -> np.ndarray:
+    """The clip's first picture as (height, width, 3) uint8 RGB, `tiles` times in each direction."""
+    film = cv2.VideoCapture(str(CLIP))
+    read, bgr = film.read()
+    film.release()
+    if not read:
+        raise ValueError(f"{CLIP} cannot be read by this OpenCV")
+    picture = np.tile(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), (tiles, tiles, 1))
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

@@ -325,7 +325,7 @@ def text(results: Sequence[SizeResult], model: str, people: int) -> str:
 
 def sample_picture(width: int, height: int) -> np.ndarray:
     """Two rendered people."""
-    from dope_model.benchmark.speed import sample_picture as sample
+    from dope_model.sample import sample_picture as sample
 
     return sample(height, width)
 

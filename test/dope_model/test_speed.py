@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 from random_networks import small_checkpoint  # noqa: E402
-from test_static_graph import picture  # noqa: E402
-from torch import nn  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
 from dope_model.benchmark.speed import (  # noqa: E402
-    JOINTS_MERGED,
-    PEOPLE,
-    REFERENCE,
-    Configuration,
-    Report,
-    Row,
-    crowd_candidates,
     in_turn,
-    measure_postprocessing,
-    measure_stages,
-    postprocess,
+    measure,
+    part_checkpoint,
     random_checkpoint,
-    sample_picture,
 )
-from dope_model.benchmark.speed_report import text  # noqa: E402
-from dope_model.checkpoint import save_checkpoint  # noqa: E402
-from dope_model.runtime.static_graph import StaticDope  # noqa: E402
+from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from dope_model.detector import WholeBodyDetector  # noqa: E402
+from dope_model.sample import sample_picture  # noqa: E402
 
 
 def test_functions_run_in_turn():
@@ -38,45 +28,6 @@ def test_functions_run_in_turn():
     times = in_turn({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0.0, 3)
     assert order == ["a", "b"] * 4  # the first round is not timed
     assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
-
-
-def test_the_counted_work_is_that_of_the_layers():
-    """Against a count by hooks: two operations per weight and output position."""
-    network = small_checkpoint().build()
-    graph = StaticDope(network, 96, 128, pooling="op")
-    counted = []
-
-    def count(module, _, output):
-        weights = module.weight[0].numel()
-        counted.append(2 * weights * output.numel() / 1e9)
-
-    for module in graph.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-    graph(torch.from_numpy(picture(96, 128)))
-    layers = sum(counted)
-    gflop, times = measure_stages(graph, picture(96, 128), 0.0)
-    assert list(gflop) == list(times)
-    assert gflop["prepare"] == 0 and gflop["pooling"] == 0
-    # The suppression's products with a vector come on top.
-    extra = sum(gflop.values()) - layers
-    boxes = min(1000, 8 * 13 * 15)
-    assert extra == pytest.approx(24 * 2 * boxes**2 / 1e9, rel=0.1, abs=1e-3)
-    assert min(times.values()) > 0
-
-
-def test_a_crowd_has_its_people():
-    assert postprocess(crowd_candidates(0)) == []
-    (person,) = (p for p in postprocess(crowd_candidates(1)) if p.body is not None)
-    truth = crowd_candidates(1)["body"].keypoints_2d.mean(axis=0)
-    assert np.abs(person.body.keypoints_2d - truth).mean() < 20
-    assert len(crowd_candidates(5)["hand"]) == 2 * len(crowd_candidates(5)["face"])
-
-
-def test_post_processing_is_measured_for_every_way_of_merging_and_number_of_people():
-    times = measure_postprocessing(0.0)
-    assert list(times) == list(JOINTS_MERGED)
-    assert all(list(row) == list(PEOPLE) and min(row.values()) > 0 for row in times.values())
 
 
 def test_random_weights_keep_the_signal():
@@ -95,54 +46,57 @@ def test_the_sample_pictures():
     assert np.abs(tiled[:180, :320] - tiled[180:, 320:]).mean() < 1
 
 
-def test_the_report_says_what_was_measured_and_what_not():
-    rows = [
-        Row(REFERENCE, "PyTorch float32 on cpu", [0.4, 0.2, 0.3], 1.0, 0.5),
-        Row("openvino", "OpenVINO float32 on cpu", [0.1], 1 / 3, 0.8),
-        # Faster, but it has another post-processing.
-        Row("experts", "MediaPipe's models on cpu", [0.02], 1 / 15),
-    ]
-    stages = {"backbone": 0.1, "proposals": 0.3}
-    measured = Configuration(
-        "400 px, 50 proposals", rows, {"backbone": 30.0, "proposals": 10.0}, stages,
-        {"tensorrt": "no GPU"},
-    )  # fmt: skip
-    report = Report(
-        "random weights of resnet50: poses mean nothing", "a machine", (800, 1280),
-        {"float32": 100.0}, [measured], {10: 0.1}, {"openvino": {0: 0.1, 2: 0.1, 18: 0.11}},
-        {"mean": {1: 0.001}, "agreed on": {1: 0.002}},
-    )  # fmt: skip
-    said = text(report)
-    assert "random weights" in said
-    assert "400 px, 50 proposals: 40.0 GFLOP" in said
-    assert f"| {REFERENCE} | PyTorch float32 on cpu | 300 | 1.000 | 50 % | 3 |" in said
-    assert "| openvino | OpenVINO float32 on cpu | 100 | 0.333 | 80 % | 1 |" in said
-    assert "not measured: tensorrt: no GPU" in said
-    assert "| proposals | 10.0 | 300 | 75.0 % |" in said
-    assert "| openvino | 100 | 100 | 110 | 1.10 |" in said
-    assert "share of a frame (openvino)" in said
-    assert "| mean | 1 | 1.00 | 0.99 % |" in said
-    assert "| agreed on | 1 | 2.00 | 1.96 % |" in said
+def test_ratios_are_those_of_the_medians(monkeypatch):
+    clock = iter(np.cumsum([0.0, *[0, 4, 0, 1, 0, 8, 0, 2] * 3, 0]))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    seen = []
+    rows = {("a", "x"): seen.append, ("b", "y"): seen.append}
+    image, crowd = np.zeros(1), np.ones(1)
+    slow, fast = measure(rows, image, crowd, 0.0)
+    assert (slow["median ms"], fast["median ms"]) == (4000, 1000)
+    assert (slow["ratio"], fast["ratio"]) == (1, 0.25)
+    assert slow["crowded"] == fast["crowded"] == 2 and slow["rounds"] == 3
+    assert [int(each[0]) for each in seen[:4]] == [0, 0, 1, 1]
+
+
+def test_a_part_is_cut_out_of_the_default_model(tmp_path):
+    """It finds what the whole network finds of that part."""
+    # With a second look, the sizes of the other parts decide which boxes are proposed in it.
+    checkpoint = replace(load_checkpoint("dope_lite"), second_look=None)
+    found = []
+    for each in (checkpoint, part_checkpoint(checkpoint, "body")):
+        save_checkpoint(each, tmp_path / "net.safetensors")
+        detector = WholeBodyDetector.load(
+            str(tmp_path / "net.safetensors"), "cpu", "trained", "eager"
+        )
+        found.append(detector.find_parts(sample_picture(240, 320)))
+    whole, body = found
+    assert set(body) == {"body"} < set(whole) and len(body["body"]) > 0
+    np.testing.assert_allclose(body["body"].keypoints_2d, whole["body"].keypoints_2d, atol=0.01)
 
 
 def test_the_whole_benchmark(tmp_path, capsys):
-    checkpoint = small_checkpoint()
     weights = tmp_path / "small.safetensors"
-    save_checkpoint(checkpoint, weights)
+    save_checkpoint(small_checkpoint(("body", "hand")), weights)
     out = tmp_path / "report"
     arguments = [
-        "benchmark", "speed", "--model", str(weights), "--mode", "trained", "--size", "160x128",
-        "--device", "cpu", "--engines", "eager", "static", "tensorrt", "--seconds", "0.1",
-        "--out", str(out),
+        "benchmark", "speed", "--model", str(weights), "--mode", "trained", "--size", "96x64",
+        "--device", "cpu", "--engine", "eager", "torch", "--engine", "tensorrt", "--parts",
+        "--seconds", "0.1", "--out", str(out),
     ]  # fmt: skip
     assert main(arguments) == 0
     written = json.loads((out / "speed.json").read_text())
-    (configuration,) = written["configurations"]
-    rows = {row["name"]: row for row in configuration["rows"]}
-    assert list(rows) == [REFERENCE, "eager", "static"]
-    assert rows[REFERENCE]["ratio"] == 1
-    assert "tensorrt" in configuration["missing"]
-    assert set(written["proposals"]) == {"10", "25", "50", "100", "200"}
-    assert (out / "speed.md").read_text().strip() in capsys.readouterr().out
+    assert [row["model"] for row in written["rows"]] == ["small", "small, a network per part"]
+    assert written["rows"][0]["ratio"] == 1 and written["rows"][1]["ratio"] > 0
+    assert set(written["missing"]) == {"small, tensorrt", "small, a network per part, tensorrt"}
+    text = (out / "speed.md").read_text()
+    assert "| small | " in text and "not measured: small, tensorrt: " in text
+    assert text.strip() in capsys.readouterr().out
     assert main([*arguments[:-4], "--size", "wide", "--out", str(out)]) == 1
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+def test_nothing_that_runs_is_an_error(tmp_path, capsys):
+    arguments = ["benchmark", "speed", "--model", "nowhere.safetensors", "--engine", "eager"]
+    assert main([*arguments, "--size", "64x64", "--out", str(tmp_path)]) == 1
+    assert "nowhere.safetensors" in capsys.readouterr().err
