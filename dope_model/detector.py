@@ -63,7 +63,8 @@ class WholeBodyDetector:
 
         Args:
             model: "dope_lite", or the path of a weights file, for a network; "experts" (the same as
-                "experts:fast") or "experts:thorough" for the ready-made part experts.
+                "experts:fast"), "experts:guided" or "experts:thorough" for the ready-made part
+                experts.
             device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
             mode: "realtime" (400 px, 50 proposals, FP16), "paper" (800 px, 1000 proposals) or
                 "trained" (what the weights were trained for), for networks.

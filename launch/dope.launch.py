@@ -129,8 +129,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "model",
                 default_value="",
-                description="dope_lite, experts, experts:thorough or a weights file; empty: as in "
-                "config",
+                description="dope_lite, experts, experts:guided, experts:thorough or a weights "
+                "file; empty: as in config",
             ),
             DeclareLaunchArgument(
                 "mode",

@@ -78,6 +78,9 @@ def model_record(
         except importlib.metadata.PackageNotFoundError:
             record["weights mediapipe"] = "not installed by pip"
         if preset != "fast":
+            # They ask the network where somebody is.
+            record["weights"] = file_digest(weights_file(DEFAULT_MODEL))
+            record["code network"] = _code_hash("network/*.py", "postprocess/*.py", "runtime/*.py")
             for file in PREPARED_MODELS:
                 if (models_folder() / file).is_file():
                     record[f"weights {file}"] = file_digest(models_folder() / file)

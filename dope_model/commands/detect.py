@@ -35,7 +35,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
     parser.add_argument(
         "--model", default=DEFAULT_MODEL,
-        help="dope_lite, experts, experts:thorough or a weights file (%(default)s)",
+        help="dope_lite, experts, experts:guided, experts:thorough or a weights file (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)

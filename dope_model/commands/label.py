@@ -10,10 +10,10 @@ import numpy as np
 
 from dope_model.commands.detect import find_pictures
 from dope_model.datasets.conversions import LSP
-from dope_model.datasets.human_joints import with_human_joints
 from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.datasets.lsp import read_lsp
 from dope_model.drawing import draw_people
+from dope_model.experts.proposals import Guess
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
@@ -36,6 +36,11 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
         "--human-joints", type=Path, metavar="FOLDER",
         help="a Leeds Sports Pose folder with human annotations of these pictures",
     )  # fmt: skip
+    parser.add_argument(
+        "--renew-bodies",
+        action="store_true",
+        help="make the bodies of the known labels again; their hands and faces stay",
+    )
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="in a random order")
     parser.add_argument("--sheet", type=int, default=24, help="random pictures on the sheet")
     parser.set_defaults(run=run_label)
@@ -50,13 +55,15 @@ def run_label(options: argparse.Namespace) -> int:
         order = np.random.default_rng(options.shuffle).permutation(len(names))
         names = [names[i] for i in order]
     known = None if options.known is None else LabelSet.load(options.known)
-    path = label_pictures(
-        options.images, names[: options.limit], options.out, options.experts, options.workers, known
+    names = names[: options.limit]
+    annotated = (
+        None if options.human_joints is None else annotated_bodies(options.human_joints, names)
     )
+    path = label_pictures(
+        options.images, names, options.out, options.experts, options.workers, known, annotated,
+        options.renew_bodies,
+    )  # fmt: skip
     labels = LabelSet.load(path)
-    if options.human_joints is not None:
-        labels = join_human_joints(labels, options.human_joints, known)
-        labels.save(path, compact=True)
     counts = {
         part: sum(len(s.parts[part]) for s in labels if part in s.parts)
         for part in ("body", "hand", "face")
@@ -69,26 +76,17 @@ def run_label(options: argparse.Namespace) -> int:
     return 0
 
 
-def join_human_joints(labels: LabelSet, folder: Path, known: LabelSet | None) -> LabelSet:
-    """The experts' labels, merged with the human annotations of Leeds Sports Pose.
-
-    Args:
-        known: earlier labels, which are already merged.
+def annotated_bodies(folder: Path, names: list[str]) -> dict[str, Guess]:
+    """The human annotations of Leeds Sports Pose, by the picture's name.
 
     Raises:
-        ValueError: none of the labelled pictures is in that data set.
+        ValueError: none of the pictures is in that data set.
     """
     people = {person.path.name: person for person in read_lsp(folder)}
-    before = set() if known is None else {sample.file for sample in known}
-    joined = []
-    for sample in labels:
-        person = people.get(Path(sample.file).name)
-        if person is not None and sample.file not in before:
-            sample = with_human_joints(sample, LSP(person.joints), LSP.valid(person.labelled))
-        joined.append(sample)
-    if not any(Path(sample.file).name in people for sample in labels):
-        raise ValueError(f"none of the labelled pictures is in {folder}")
-    return LabelSet(joined, {**labels.about, "human joints": "Leeds Sports Pose"})
+    found = [(name, people[Path(name).name]) for name in names if Path(name).name in people]
+    if not found:
+        raise ValueError(f"none of the pictures is in {folder}")
+    return {name: Guess(LSP(one.joints), LSP.valid(one.labelled)) for name, one in found}
 
 
 def label_sheet(labels: LabelSet, folder: Path, count: int, seed: int = 0) -> np.ndarray:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dope_model.datasets.human_joints import with_human_joints
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
+from dope_model.experts.proposals import Guess
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.processes import in_processes
 
 PICTURES_PER_PIECE = 25
 LABELS_FILE = "labels.npz"
+T = TypeVar("T")
 
 
 def labels_from_detections(
@@ -55,12 +59,18 @@ def labels_from_detections(
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some pictures, and the file that their labels go to."""
+    """Some pictures, and the file that their labels go to.
+
+    `annotated` are human annotations of bodies, `kept` labels of which only the bodies are made
+    anew.
+    """
 
     folder: Path
     names: tuple[str, ...]
     target: Path
     preset: str
+    annotated: dict[str, Guess]
+    kept: dict[str, Sample]
 
 
 def label_pictures(
@@ -70,6 +80,8 @@ def label_pictures(
     preset: str = "thorough",
     workers: int = 1,
     known: LabelSet | None = None,
+    annotated: Mapping[str, Guess] | None = None,
+    renew_bodies: bool = False,
 ) -> Path:
     """Label pictures and write one compact labels file, whose path is returned.
 
@@ -78,19 +90,29 @@ def label_pictures(
         out: folder for the finished pieces and the labels file.
         workers: processes, each of one thread.
         known: labels from before; its pictures are not labelled again, and are in the file too.
+        annotated: human annotations of bodies, by picture; see `with_human_joints`.
+        renew_bodies: label the bodies of known pictures again. Their hands and faces stay, and
+            all of those that are not among `names`.
 
     Raises:
         ValueError: `out`, or `known`, holds labels of another preset.
     """
+    before: dict[str, Sample] = {}
     if known is not None:
         if known.about.get("experts") != preset:
             raise ValueError(f"the known labels are not of the {preset!r} experts: {known.about}")
-        done_before = {sample.file for sample in known}
-        names = [name for name in names if name not in done_before]
+        before = {sample.file: sample for sample in known}
+    if not renew_bodies:
+        names = [name for name in names if name not in before]
     pieces_folder = out / "pieces"
     pieces_folder.mkdir(parents=True, exist_ok=True)
     _same_preset(out, preset)
-    pieces = list(_pieces(folder, names, pieces_folder, preset))
+    pieces = [
+        _Piece(
+            folder, some, target, preset, of_these(some, annotated or {}), of_these(some, before)
+        )
+        for some, target in _pieces(names, pieces_folder)
+    ]
     todo = [piece for piece in pieces if not piece.target.is_file()]
     done = sum(len(p.names) for p in pieces) - sum(len(p.names) for p in todo)
     progress = tqdm(total=len(names), initial=done, unit="picture", smoothing=0.05)
@@ -105,15 +127,14 @@ def label_pictures(
 
 
 def merge_pieces(out: Path, known: LabelSet | None = None) -> Path:
-    """The labels file of `known` and all pieces that are done, each picture once; returns its path.
+    """The labels file of `known` and all pieces that are done; returns its path.
 
-    Pieces may be known already: those from which the known labels were made.
+    Where both have a picture, it is that of the piece.
     """
     samples = {} if known is None else {sample.file: sample for sample in known}
     about = json.loads((out / "about.json").read_text())
     for path in sorted((out / "pieces").glob("*.npz")):
-        for sample in LabelSet.load(path):
-            samples.setdefault(sample.file, sample)
+        samples |= {sample.file: sample for sample in LabelSet.load(path)}
     target = out / LABELS_FILE
     LabelSet([samples[file] for file in sorted(samples)], about).save(target, compact=True)
     return target
@@ -128,11 +149,17 @@ def _same_preset(out: Path, preset: str) -> None:
     about.write_text(json.dumps({"experts": preset}))
 
 
-def _pieces(folder: Path, names: list[str], target: Path, preset: str) -> Iterator[_Piece]:
+def _pieces(names: list[str], folder: Path) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Some of the names, and the file for their labels."""
     for start in range(0, len(names), PICTURES_PER_PIECE):
         some = tuple(names[start : start + PICTURES_PER_PIECE])
         key = hashlib.sha256("\n".join(some).encode()).hexdigest()[:16]
-        yield _Piece(folder, some, target / f"{key}.npz", preset)
+        yield some, folder / f"{key}.npz"
+
+
+def of_these(names: Iterable[str], values: Mapping[str, T]) -> dict[str, T]:
+    """The values of some names."""
+    return {name: values[name] for name in names if name in values}
 
 
 def _label_piece(piece: _Piece) -> None:
@@ -144,12 +171,17 @@ def _label_piece(piece: _Piece) -> None:
         except ValueError:
             continue  # not a picture: it has no labels
         height, width = rgb.shape[:2]
-        found, ignored = experts.detect_with_ignored(rgb)
-        parts = {
-            part: labels_from_detections(found[part], ignored[part], width, height)
-            for part in found
-        }
-        samples.append(Sample(name, width, height, parts))
+        annotated, kept = piece.annotated.get(name), piece.kept.get(name)
+        found, ignored = experts.detect_with_ignored(
+            rgb, [] if annotated is None else [annotated], only_bodies=kept is not None
+        )
+        parts = {} if kept is None else dict(kept.parts)
+        for part in found:
+            parts[part] = labels_from_detections(found[part], ignored[part], width, height)
+        sample = Sample(name, width, height, parts)
+        if annotated is not None:
+            sample = with_human_joints(sample, annotated.joints, annotated.seen)
+        samples.append(sample)
     new = piece.target.with_suffix(".new")
     LabelSet(samples).save(new)
     new.replace(piece.target)

@@ -4,8 +4,9 @@
     detections = experts(rgb)  # {"body": ..., "hand": ..., "face": ...}
 
 `fast` is for live use and needs `pip install ai-edge-litert` and, for the model files alone,
-`pip install --no-deps mediapipe==0.10.21`. `thorough` labels pictures, with more models, which
-`python -m dope_model.experts.prepare` brings.
+`pip install --no-deps mediapipe==0.10.21`. `guided` also needs what the network needs, and places
+the people that the network proposes. `thorough` labels pictures, with more models, which
+`python -m dope_model.experts.prepare` brings; `guided` uses its person detectors if they are there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dope_model.poses import PartDetections
 
 __all__ = ["PRESETS", "Experts", "MissingModelError", "load_experts"]
 
-PRESETS = ("fast", "thorough")
+PRESETS = ("fast", "guided", "thorough")
 
 
 class Experts(Protocol):
@@ -43,7 +44,7 @@ class Experts(Protocol):
 
 
 def load_experts(preset: str, threads: int = 2) -> Experts:
-    """Loads the experts of a preset, "fast" or "thorough".
+    """Loads the experts of a preset, "fast", "guided" or "thorough".
 
     Args:
         threads: CPU threads that a model may use.
@@ -56,6 +57,10 @@ def load_experts(preset: str, threads: int = 2) -> Experts:
         from dope_model.experts.fast import FastExperts
 
         return FastExperts(threads)
+    if preset == "guided":
+        from dope_model.experts.guided import GuidedExperts
+
+        return GuidedExperts(threads)
     if preset == "thorough":
         from dope_model.experts.thorough import ThoroughExperts
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dope_model.experts.joints import body_from_pose
-from dope_model.experts.landmarks import Pose
+from dope_model.experts.landmarks import Pose, PoseLandmarker
 from dope_model.experts.regions import Picture, Region, angle_of_up
 from dope_model.experts.similarity import agreement
 from dope_model.poses import PartDetections
@@ -19,6 +19,12 @@ RIGHT_ARM = (12, 14, 16, 18, 20)
 
 MINIMUM_JOINTS = 3
 """Trusted joints without which a body says too little."""
+
+_JOINT_OF_POSE_POINT = (
+    *["head"] * 11, "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
+    *["left_wrist", "right_wrist"] * 4, "left_hip", "right_hip", "left_knee", "right_knee",
+    *["left_ankle", "right_ankle"] * 3,
+)  # fmt: skip
 
 _SHOULDERS, _HIPS, _HEAD = (11, 12), (23, 24), slice(0, 11)
 
@@ -72,6 +78,57 @@ def mean_pose(plain: Pose, mirrored: Pose) -> Pose:
 def pose_agreement(pose: Pose, other: Pose) -> float:
     """Similarity of two looks, 0..1."""
     return float(agreement(*pose.compared, *other.compared))
+
+
+@dataclass(frozen=True, eq=False)
+class BodyLooks:
+    """BlazePose's looks at one body: the `second` where the `first` says that it is, and the
+    `mirrored` one at the same place.
+    """
+
+    first: Pose
+    second: Pose
+    mirrored: Pose
+
+    @property
+    def score(self) -> float:
+        """The smallest of the looks' scores."""
+        return min(look.score for look in (self.first, self.second, self.mirrored))
+
+    @property
+    def reproduced(self) -> float:
+        """Similarity of the plain and the mirrored look, 0..1."""
+        return pose_agreement(self.second, self.mirrored)
+
+    @property
+    def mean(self) -> Pose:
+        return mean_pose(self.second, self.mirrored)
+
+
+def look_at_body(
+    picture: Picture, landmarker: PoseLandmarker, region: Region, give_up_below: float = 0.5
+) -> BodyLooks | None:
+    """Three looks at the body in `region`; None when the first scores at most `give_up_below`."""
+    first = landmarker(picture, region)
+    if first.score <= give_up_below:
+        return None
+    second = landmarker(picture, first.next_region)
+    return BodyLooks(first, second, landmarker(picture, second.region, mirrored=True))
+
+
+def pose_of_joints(joints: np.ndarray, joints_3d: np.ndarray, seen: np.ndarray) -> Pose:
+    """What BlazePose would have told of a body of which only our joints are known.
+
+    Its other points are at the nearest joint: those of a hand at the wrist, say.
+
+    Args:
+        joints: (13, 2) px; joints_3d: (13, 3) m; seen: (13,) bool.
+    """
+    nearest = [BODY.index[name] for name in _JOINT_OF_POSE_POINT]
+    nowhere = Region(0.0, 0.0, 1.0)
+    return Pose(
+        1.0, joints[nearest], seen[nearest].astype(float), joints_3d[nearest], nowhere, nowhere
+    )
 
 
 def body_size(keypoints_2d: np.ndarray) -> float:

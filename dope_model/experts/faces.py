@@ -8,7 +8,7 @@ import numpy as np
 
 from dope_model.experts.joints import face_from_mesh
 from dope_model.experts.landmarks import FaceLandmarker, face_regions
-from dope_model.experts.regions import Picture
+from dope_model.experts.regions import Picture, Region
 from dope_model.experts.ssd import SsdDetections
 from dope_model.poses import PartDetections, boxes_around
 from dope_model.skeleton import FACE84
@@ -62,26 +62,35 @@ def look_at_faces(
     picture: Picture, landmarker: FaceLandmarker, detections: SsdDetections
 ) -> list[Face]:
     """The meshes of detected faces, each looked at twice; those that are clearly none left out."""
-    faces = []
-    for i, region in enumerate(face_regions(detections)):
-        first = landmarker(picture, region)
-        if first.score < 0.1:
-            continue
-        second = landmarker(picture, first.next_region)
-        points = second.vertices[:, :2]
-        box = boxes_around(points)
-        apart = np.abs(first.vertices[:, :2] - points).mean()
-        faces.append(
-            Face(
-                second.vertices,
-                box,
-                min(first.score, second.score),
-                float(detections.scores[i]),
-                detections.boxes[i],
-                float(apart / max(box[3] - box[1], 1e-6)),
-            )
-        )
-    return faces
+    regions = face_regions(detections)
+    looks = zip(regions, detections.scores, detections.boxes, strict=True)
+    faces = (look_at_face(picture, landmarker, r, float(score), box) for r, score, box in looks)
+    return [face for face in faces if face is not None]
+
+
+def look_at_face(
+    picture: Picture, landmarker: FaceLandmarker, region: Region, score: float, box: np.ndarray
+) -> Face | None:
+    """The mesh of the face in `region`, looked at twice; None when there clearly is none.
+
+    Args:
+        score, box: of the detection that it begins with.
+    """
+    first = landmarker(picture, region)
+    if first.score < 0.1:
+        return None
+    second = landmarker(picture, first.next_region)
+    points = second.vertices[:, :2]
+    own_box = boxes_around(points)
+    apart = np.abs(first.vertices[:, :2] - points).mean()
+    return Face(
+        second.vertices,
+        own_box,
+        min(first.score, second.score),
+        score,
+        box,
+        float(apart / max(own_box[3] - own_box[1], 1e-6)),
+    )
 
 
 def trusted_faces(faces: list[Face], heads: list[np.ndarray]) -> list[Face]:

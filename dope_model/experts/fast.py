@@ -70,14 +70,20 @@ class FastExperts:
         picture = Picture(rgb)
         faces = self._faces_on_tiles(picture)
         bodies = self._bodies(picture, faces)
+        return self._found(picture, bodies, faces, self._look_at_palms(picture, picture.box, []))
+
+    def _found(
+        self, picture: Picture, bodies: list[Body], faces: list[Face], hands: list[Hand]
+    ) -> dict[str, PartDetections]:
+        """The bodies, and what is trusted of faces and hands; more are searched on the bodies."""
         for body in bodies:
             if not any(face.is_on(body.head_centre) for face in faces):
                 found = self._find_faces(picture, head_box(body, 3.0), 0.4)
-                faces += look_at_faces(picture, self._face, found)
+                faces = faces + look_at_faces(picture, self._face, found)
         faces = trusted_faces(faces, [body.head_centre for body in bodies])
         return {
             "body": body_detections(bodies, picture),
-            "hand": hand_detections(self._hands(picture, bodies), picture),
+            "hand": hand_detections(self._hands(picture, bodies, hands), picture),
             "face": face_detections(faces, picture),
         }
 
@@ -135,8 +141,9 @@ class FastExperts:
                 different.append(region)
         return different
 
-    def _hands(self, picture: Picture, bodies: list[Body]) -> list[Hand]:
-        found = self._look_at_palms(picture, picture.box, [])
+    def _hands(self, picture: Picture, bodies: list[Body], found: list[Hand]) -> list[Hand]:
+        """The trusted ones of the hands that are `found` and of those at the bodies' wrists."""
+        found = list(found)
         wrists = [view for body in bodies for view in wrist_views(body.pose)]
         for view in wrists:
             if view.visibility < 0.3 or not picture.contains(view.wrist):

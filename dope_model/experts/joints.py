@@ -89,6 +89,11 @@ def hand_from_mediapipe(points: np.ndarray) -> np.ndarray:
     return points[..., list(HAND_POINTS), :]
 
 
+def hand_to_mediapipe(joints: np.ndarray) -> np.ndarray:
+    """MediaPipe's 21 hand points of our 21 joints."""
+    return joints[..., np.argsort(HAND_POINTS), :]
+
+
 def face_from_mesh(vertices: np.ndarray) -> np.ndarray:
     """The 84 landmarks of MediaPipe's 468 vertices."""
     first, second, way = (np.array(column) for column in zip(*FACE_EDGES, strict=True))

@@ -194,9 +194,6 @@ class HandPose:
 class HandLandmarker:
     """The 21 hand landmarks."""
 
-    # Wrist, palm and lower finger joints: they move least when the fingers do.
-    _STEADY = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
-
     def __init__(self, threads: int) -> None:
         self._model = TfliteModel(mediapipe_model("hand_landmark/hand_landmark_full"), threads)
 
@@ -204,19 +201,25 @@ class HandLandmarker:
         outputs = self._model(picture.crop(region, self._model.resolution))
         places = outputs["Identity"].reshape(21, 3)[:, :2].astype(float) / self._model.resolution
         points = region.to_image(places)
-        knuckles = ((points[5] + points[13]) / 2 + points[MIDDLE_MCP]) / 2
         return HandPose(
             float(outputs["Identity_1"][0]),
             float(outputs["Identity_2"][0]),
             points,
             region.turn_to_image(outputs["Identity_3"].reshape(21, 3).astype(float)),
-            enclosing_region(
-                points[list(self._STEADY)],
-                angle_of_up(knuckles - points[0]),
-                scale=2.0,
-                lift=0.1,
-            ),
+            region_of_hand(points),
         )
+
+
+# Wrist, palm and lower finger joints: they move least when the fingers do.
+_STEADY = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+
+
+def region_of_hand(points: np.ndarray) -> Region:
+    """Where to look for a hand with these points (21, 2) px, in MediaPipe's order."""
+    knuckles = ((points[5] + points[13]) / 2 + points[MIDDLE_MCP]) / 2
+    return enclosing_region(
+        points[list(_STEADY)], angle_of_up(knuckles - points[0]), scale=2.0, lift=0.1
+    )
 
 
 def hand_regions(detections: SsdDetections) -> list[Region]:

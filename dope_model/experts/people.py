@@ -7,6 +7,7 @@ joints on which they differ are BlazePose's, and trusted when its own looks agre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from dope_model.boxes import box_ious
 from dope_model.experts.bodies import (
     MINIMUM_JOINTS,
     Body,
-    mean_pose,
+    body_size,
+    look_at_body,
     pose_agreement,
     steady_joints,
 )
@@ -23,9 +25,11 @@ from dope_model.experts.joints import COCO_OF_POSE, body_from_coco, body_from_po
 from dope_model.experts.landmarks import Pose, PoseLandmarker
 from dope_model.experts.models import CENTERNET, POSE_HEAVY, models_folder, prepared_model
 from dope_model.experts.onnx_models import CenterNet, MoveNet, Nanodet
-from dope_model.experts.regions import Picture, Region, angle_of_up
+from dope_model.experts.proposals import Guess
+from dope_model.experts.regions import Picture, Region
 from dope_model.experts.similarity import COCO_POINTS, agreement, distinct
 
+_SAME_BOX = 0.5  # IoU
 _SHOULDERS, _HIPS = [5, 6], [11, 12]
 _TORSO = _SHOULDERS + _HIPS
 _SEEN = 0.15  # MoveNet's score of a point that counts for the extent of a body
@@ -44,7 +48,8 @@ class PersonBox:
 class Track:
     """One person on the way from a box to a body.
 
-    `first`, `second`, `mirrored` are MoveNet's looks, (17, 3) x y px score.
+    `first`, `second`, `mirrored` are MoveNet's looks, (17, 3) x y px score; `guess` is what the
+    way began with, if it was no box.
     """
 
     person: PersonBox
@@ -52,6 +57,7 @@ class Track:
     first: np.ndarray
     second: np.ndarray | None = None
     mirrored: np.ndarray | None = None
+    guess: Guess | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -60,19 +66,25 @@ class Track:
 
 @dataclass
 class Evidence:
-    """What speaks for a body, all 0..1.
+    """What speaks for a body, all 0..1 but the counts.
 
     Attributes:
         flag: BlazePose's score.
         models_agree: similarity of the two models' poses.
         reproduced: the smallest similarity among each model's own looks.
+        mirrored: that of BlazePose's plain and mirrored look.
         detectors: how many detectors found the box.
+        guess_agrees: how much of the guess is within 0.1 body sizes of BlazePose's pose.
+        guess_seen: how many joints of the guess were seen; 0 without a guess.
     """
 
     flag: float
     models_agree: float
     reproduced: float
+    mirrored: float
     detectors: int
+    guess_agrees: float = 0.0
+    guess_seen: int = 0
 
 
 def is_trusted(evidence: Evidence, detectors: int = 2) -> bool:
@@ -81,11 +93,25 @@ def is_trusted(evidence: Evidence, detectors: int = 2) -> bool:
     Args:
         detectors: how many person detectors there are; one alone is no second witness.
     """
-    if evidence.flag <= 0.5 or evidence.models_agree <= 0.45:
+    if evidence.flag <= 0.5:
+        return False
+    if evidence.guess_seen and evidence.mirrored > 0.7:
+        # The second witness is MoveNet, or a guess that is sure of half of the body.
+        sure = evidence.guess_seen >= 6 and evidence.guess_agrees > 0.5
+        if sure or evidence.models_agree > 0.45:
+            return True
+    if evidence.models_agree <= 0.45:
         return False
     if detectors == 2 and evidence.detectors == 2:
         return True
     return evidence.models_agree > 0.5 and evidence.reproduced > 0.7
+
+
+def may_be_somebody(evidence: Evidence) -> bool:
+    """Whether a guess that is not trusted is to be ignored; else it is background."""
+    if not evidence.guess_seen or evidence.flag <= 0.5:
+        return False
+    return evidence.mirrored > 0.7 or evidence.models_agree > 0.3 or evidence.guess_seen >= 4
 
 
 def is_strictly_trusted(evidence: Evidence, detectors: int = 2) -> bool:
@@ -98,49 +124,23 @@ def is_strictly_trusted(evidence: Evidence, detectors: int = 2) -> bool:
     )
 
 
-class PeopleFinder:
-    """Finds the bodies in a picture.
+class PersonDetectors:
+    """Boxes of persons, of both detectors where both are prepared.
 
-    Args:
-        strict: keep only bodies that all witnesses vouch for.
+    Attributes:
+        count: how many detectors there are.
     """
 
     _NANODET_SCORE, _CENTERNET_SCORE = 0.25, 0.18
-    _SMALLEST = 32  # px of the longer side: smaller persons have boxes, but no reliable poses
-    _HOPELESS = 0.3  # agreement of the models at BlazePose's first look
 
-    def __init__(self, threads: int, strict: bool = False) -> None:
-        self._strict = strict
+    def __init__(self, threads: int) -> None:
         self._nanodet = Nanodet(threads)
         has_centernet = (models_folder() / CENTERNET).is_file()
         self._centernet = CenterNet(threads) if has_centernet else None
-        self._movenet = MoveNet(threads)
-        self._blazepose = PoseLandmarker(prepared_model(POSE_HEAVY), threads)
+        self.count = 1 + has_centernet
 
-    def __call__(self, rgb: np.ndarray, picture: Picture) -> tuple[list[Body], np.ndarray]:
-        """Trusted bodies, best first, and boxes (M, 4) px that may hold other people."""
-        people = self._boxes(rgb, picture)
-        tracks = self._tracks(picture, people)
-        bodies: list[Body] = []
-        sources: list[PersonBox] = []
-        rule = is_strictly_trusted if self._strict else is_trusted
-        detectors = 1 if self._centernet is None else 2
-        for track in tracks:
-            looked = self._body(picture, track)
-            if looked is None:
-                continue
-            body, evidence = looked
-            if rule(evidence, detectors) and body.trusted.sum() >= MINIMUM_JOINTS:
-                bodies.append(body)
-                sources.append(track.person)
-        kept = one_body_each(bodies)
-        labelled = np.reshape([sources[i].box for i in kept], (-1, 4))
-        every_box = np.reshape([person.box for person in people], (-1, 4))
-        known = (box_ious(every_box, labelled) > 0.5).any(axis=1)
-        return [bodies[i] for i in kept], every_box[~known]
-
-    def _boxes(self, rgb: np.ndarray, picture: Picture) -> list[PersonBox]:
-        """Boxes of persons, those of both detectors joined."""
+    def __call__(self, rgb: np.ndarray, picture: Picture) -> list[PersonBox]:
+        """The boxes, best first; those of both detectors that overlap are one."""
         scores, boxes = self._nanodet(rgb, self._NANODET_SCORE)
         found = [(score, box, "nanodet") for score, box in zip(scores, boxes, strict=True)]
         if self._centernet is not None:
@@ -161,6 +161,68 @@ class PeopleFinder:
             else:
                 people.append(PersonBox(box, min(1.0, float(score)), frozenset([detector])))
         return people
+
+
+class PeopleFinder:
+    """Finds the bodies in a picture.
+
+    Args:
+        strict: keep only bodies that all witnesses vouch for.
+    """
+
+    _SMALLEST = 32  # px of the longer side: smaller persons have boxes, but no reliable poses
+
+    def __init__(self, threads: int, strict: bool = False) -> None:
+        self._strict = strict
+        self._boxes = PersonDetectors(threads)
+        self._movenet = MoveNet(threads)
+        self._blazepose = PoseLandmarker(prepared_model(POSE_HEAVY), threads)
+
+    def __call__(
+        self, rgb: np.ndarray, picture: Picture, guesses: Sequence[Guess] = ()
+    ) -> tuple[list[Body], np.ndarray]:
+        """Trusted bodies, best first, and boxes (M, 4) px that may hold other people.
+
+        Args:
+            guesses: where bodies may be, beside those that the person detectors find.
+        """
+        people = self._boxes(rgb, picture)
+        bodies: list[Body] = []
+        sources: list[np.ndarray] = []
+        doubtful: list[np.ndarray] = []
+
+        def judge(track: Track) -> None:
+            looked = self._body(picture, track)
+            if looked is None:
+                return
+            body, evidence = looked
+            rule = is_strictly_trusted if self._strict else is_trusted
+            if rule(evidence, self._boxes.count) and body.trusted.sum() >= MINIMUM_JOINTS:
+                bodies.append(body)
+                sources.append(track.person.box)
+            elif may_be_somebody(evidence):
+                doubtful.append(track.person.box)
+
+        for guess in guesses:
+            judge(self._guessed(picture, guess, people))
+        placed = np.reshape(sources, (-1, 4))
+        missed = [p for p in people if not (box_ious(p.box[None], placed) > _SAME_BOX).any()]
+        for track in self._tracks(picture, missed):
+            judge(track)
+        kept = one_body_each(bodies)
+        labelled = np.reshape([sources[i] for i in kept], (-1, 4))
+        others = np.reshape([*(person.box for person in people), *doubtful], (-1, 4))
+        known = (box_ious(others, labelled) > _SAME_BOX).any(axis=1)
+        return [bodies[i] for i in kept], others[~known]
+
+    def _guessed(self, picture: Picture, guess: Guess, people: list[PersonBox]) -> Track:
+        """MoveNet's looks at a guess, with the torso upright, and the detectors that saw it."""
+        region = guess.tight_region()
+        look, mirrored = (self._movenet(picture, region, way) for way in (False, True))
+        box = widened(guess.box)
+        seen_by = [p.detectors for p in people if box_ious(p.box[None], box[None]) > _SAME_BOX]
+        person = PersonBox(box, 1.0, frozenset().union(*seen_by))
+        return Track(person, None, look, look, mirrored, guess)
 
     def _tracks(self, picture: Picture, people: list[PersonBox]) -> list[Track]:
         """MoveNet's pose of every person, each person once.
@@ -188,35 +250,39 @@ class PeopleFinder:
         return tracks
 
     def _body(self, picture: Picture, track: Track) -> tuple[Body, Evidence] | None:
-        """BlazePose's look at a person, and the mean of both models' poses.
+        """BlazePose's looks at a person, and the mean of both models' poses.
 
-        None when the first look is so far off that two more cannot mend it.
+        None when the first look sees nobody, or another pose than MoveNet by far.
         """
         movenet = track.mean
-        first = self._blazepose(picture, blazepose_region(movenet))
-        if keypoint_agreement(movenet, coco_keypoints(first)) < self._HOPELESS:
+        guess = track.guess or Guess.of_movenet(movenet)
+        looks = look_at_body(picture, self._blazepose, guess.region())
+        if looks is None:
             return None
-        second = self._blazepose(picture, first.next_region)
-        mirrored = self._blazepose(picture, second.region, mirrored=True)
-        pose = mean_pose(second, mirrored)
-        blazepose = coco_keypoints(pose)
+        blazepose = coco_keypoints(looks.mean)
         reproduced = min(
             keypoint_agreement(track.second, track.first),
             keypoint_agreement(track.second, track.mirrored),
-            pose_agreement(second, first),
-            pose_agreement(second, mirrored),
+            pose_agreement(looks.second, looks.first),
+            looks.reproduced,
         )
         evidence = Evidence(
-            second.score,
+            looks.score,
             keypoint_agreement(movenet, blazepose),
             reproduced,
+            looks.reproduced,
             len(track.person.detectors),
         )
+        if track.guess is not None:
+            apart = np.linalg.norm(body_from_coco(blazepose)[:, :2] - guess.joints, axis=1)
+            evidence.guess_agrees = float((apart < 0.1 * body_size(guess.joints)).mean())
+            evidence.guess_seen = int(guess.seen.sum())
         box = track.person.box
-        keypoints_2d, trusted = fused_joints(
-            movenet, blazepose, float(np.sqrt(box_area(box))), steady_joints(second, mirrored)
-        )
-        score = min(1.0, max(0.0, second.score * evidence.models_agree))
+        steady = steady_joints(looks.second, looks.mirrored)
+        size = float(np.sqrt(box_area(box)))
+        keypoints_2d, trusted = fused_joints(movenet, blazepose, size, steady)
+        score = min(1.0, max(0.0, looks.score * evidence.models_agree))
+        pose = looks.mean
         return Body(score, pose, keypoints_2d, body_from_pose(pose.world), trusted), evidence
 
 
@@ -268,18 +334,6 @@ def movenet_region(keypoints: np.ndarray) -> Region:
     body = reach[seen].max(initial=0)
     half = max(1.9 * reach[_TORSO].max(), 1.2 * body, 8)
     return Region(float(centre[0]), float(centre[1]), 2 * float(half))
-
-
-def blazepose_region(keypoints: np.ndarray) -> Region:
-    """Where BlazePose looks for a person that MoveNet saw, upright from hips to shoulders."""
-    centre = keypoints[_HIPS, :2].mean(axis=0)
-    up = keypoints[_SHOULDERS, :2].mean(axis=0) - centre
-    torso = float(np.linalg.norm(up))
-    distance = np.linalg.norm(keypoints[:, :2] - centre, axis=1)
-    farthest = distance[keypoints[:, 2] > _SEEN].max(initial=0)
-    reach = max(1.5 * torso, 1.15 * float(farthest), 6)
-    angle = angle_of_up(up) if torso > 3 else 0.0
-    return Region(float(centre[0]), float(centre[1]), 2.5 * reach, angle)
 
 
 def fused_joints(

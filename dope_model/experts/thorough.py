@@ -1,12 +1,15 @@
 """The `thorough` experts: for labels, with the models that `prepare` brings.
 
-Bodies are those on which two pose models agree (people.py); faces and hands are searched for all
-over the picture and on these bodies, and kept when repeated looks agree. What was seen and is not
+The network and two person detectors say where somebody may be. Bodies are those on which two pose
+models agree (people.py); faces and hands are searched for all over the picture and on these bodies,
+and kept when repeated looks agree. What was seen and is not
 trusted is reported as regions to ignore: half the people in a crowd are found by no expert, and a
 network that learns to call them background unlearns people.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,6 +31,7 @@ from dope_model.experts.hands import (
 )
 from dope_model.experts.landmarks import FaceLandmarker, HandLandmarker, hand_regions
 from dope_model.experts.people import PeopleFinder
+from dope_model.experts.proposals import Guess, NetworkProposals, guesses_of
 from dope_model.experts.regions import Picture, Region, tiles
 from dope_model.experts.ssd import (
     close_face_detector,
@@ -49,6 +53,7 @@ class ThoroughExperts:
     """
 
     def __init__(self, threads: int = 2, strict: bool = False) -> None:
+        self._propose = NetworkProposals("eager")
         self._people = PeopleFinder(threads, strict)
         self._find_faces = face_detector(threads)
         self._find_close_faces = close_face_detector(threads)
@@ -60,11 +65,15 @@ class ThoroughExperts:
         """Detections of "body", "hand" and "face" in `rgb` (H, W, 3) uint8."""
         return self.detect_with_ignored(rgb)[0]
 
-    def detect_with_ignored(self, rgb: np.ndarray) -> tuple[dict[str, PartDetections], Boxes]:
+    def detect_with_ignored(
+        self, rgb: np.ndarray, guesses: Sequence[Guess] = (), only_bodies: bool = False
+    ) -> tuple[dict[str, PartDetections], Boxes]:
         """Detections, and what may be a further body, hand or face.
 
         Args:
             rgb: (H, W, 3) uint8.
+            guesses: where people know of bodies; the network is asked where they know of none.
+            only_bodies: neither hands nor faces.
 
         Returns:
             Detections of "body", "hand" and "face", and for each of them boxes (M, 4) as
@@ -73,17 +82,20 @@ class ThoroughExperts:
             detections, which stay valid.
         """
         picture = Picture(rgb)
-        bodies, other_people = self._people(rgb, picture)
+        proposed = None if guesses else self._propose(rgb)
+        if proposed is not None:
+            guesses = guesses_of(proposed["body"])
+        bodies, other_people = self._people(rgb, picture, guesses)
+        detections = {"body": body_detections(bodies, picture)}
+        if only_bodies:
+            return detections, {"body": inside(other_people, picture)}
         all_faces = self._all_faces(picture, bodies)
         faces = trusted_faces(all_faces, [body.head_centre for body in bodies])
         wrists = [view for body in bodies for view in wrist_views(body.pose)]
         all_hands = self._all_hands(picture, wrists)
         hands = trusted_hands(all_hands, wrists)
-        detections = {
-            "body": body_detections(bodies, picture),
-            "hand": hand_detections(hands, picture),
-            "face": face_detections(faces, picture),
-        }
+        detections["hand"] = hand_detections(hands, picture)
+        detections["face"] = face_detections(faces, picture)
         people = [*other_people, *bodies_of_lone_faces(faces, bodies, other_people)]
         ignored = {
             "body": people,

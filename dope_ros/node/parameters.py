@@ -140,7 +140,8 @@ DOPE_NODE = (
         "model",
         DEFAULT_MODEL,
         "What finds the people: 'dope_lite', or the path of a weights file, for a network; "
-        "'experts' (the same as 'experts:fast') or 'experts:thorough' for ready-made experts.",
+        "'experts' (the same as 'experts:fast'), 'experts:guided' or 'experts:thorough' for "
+        "ready-made experts.",
         changes=UNCONFIGURED,
     ),
     Setting(

@@ -168,7 +168,7 @@ def test_wrong_pictures_are_refused(fast, wrong):
 
 
 def test_unknown_presets_are_refused():
-    with pytest.raises(ValueError, match="'quick'.*fast, thorough"):
+    with pytest.raises(ValueError, match="'quick'.*fast, guided, thorough"):
         load_experts("quick")
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from dope_model.experts import MissingModelError, load_experts
 from dope_model.experts.onnx_models import expected_bin, letterboxed
-from dope_model.experts.people import blazepose_region, movenet_region
+from dope_model.experts.people import Evidence, is_trusted, may_be_somebody, movenet_region
+from dope_model.experts.proposals import Guess
 from dope_model.experts.regions import Picture, Region
 from dope_model.experts.thorough import inside, upright_box
 from dope_model.skeleton import BODY, FACE84
@@ -46,13 +47,26 @@ def test_regions_of_a_person_that_movenet_saw():
     again = movenet_region(person)
     # 1.2 of the 80 px to the ankle is more than 1.9 of the 50 px to the shoulders.
     assert (again.x, again.y, again.size) == pytest.approx((100, 100, 2 * 1.2 * 80))
-    region = blazepose_region(person)
+    region = Guess.of_movenet(person).region()
     assert region.angle == pytest.approx(np.pi / 2)
     assert region.size == pytest.approx(2.5 * 1.15 * 80)
     person[16, 2] = 0.1  # an ankle that is not seen does not count
     assert movenet_region(person).size == pytest.approx(2 * 1.9 * 50)
-    farthest = np.linalg.norm([50, 5])
-    assert blazepose_region(person).size == pytest.approx(2.5 * max(75, 1.15 * farthest))
+    # 1.5 of the 50 px to the shoulders is more than 1.15 of what is farthest away.
+    assert Guess.of_movenet(person).region().size == pytest.approx(2.5 * 75)
+
+
+def test_a_guess_needs_a_second_witness():
+    sure = {"flag": 0.9, "reproduced": 0.2, "detectors": 0}
+    assert is_trusted(Evidence(**sure, models_agree=0.5, mirrored=0.8, guess_seen=2))
+    assert is_trusted(
+        Evidence(**sure, models_agree=0.0, mirrored=0.8, guess_seen=9, guess_agrees=0.6)
+    )
+    alone = Evidence(**sure, models_agree=0.0, mirrored=0.8, guess_seen=9, guess_agrees=0.4)
+    assert not is_trusted(alone) and may_be_somebody(alone)
+    # Without a body in BlazePose's eyes it is background.
+    nobody = Evidence(0.4, 0.9, 0.9, 0.9, 0, 0.9, 13)
+    assert not is_trusted(nobody) and not may_be_somebody(nobody)
 
 
 def test_ignored_boxes_are_cut_to_the_picture():

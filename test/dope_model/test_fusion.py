@@ -88,8 +88,7 @@ def test_no_joint_outside_the_image_is_vouched_for(found):
 
 
 def test_bodies_and_lone_parts_need_joints_that_are_seen(found):
-    """At the image's edge: of the second body one joint lies inside, of the hand at its wrist too.
-    """
+    """At the edge of the image: of the second body one joint lies inside, of its hand, too."""
     chosen = settings()
     chosen = {part: replace(own, min_trusted=2) for part, own in chosen.items()}
     everywhere = detect_parts(found, settings(), IMAGE)

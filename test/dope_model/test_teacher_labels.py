@@ -9,6 +9,7 @@ import pytest
 from dope_model.commands.label import label_sheet
 from dope_model.datasets import teacher_labels
 from dope_model.datasets.labels import LabelSet, Visibility
+from dope_model.experts.proposals import Guess
 from dope_model.poses import PartDetections
 
 
@@ -29,13 +30,15 @@ class RecordingExperts:
     def __init__(self, log) -> None:
         self.log = log
 
-    def detect_with_ignored(self, rgb):
+    def detect_with_ignored(self, rgb, guesses=(), only_bodies=False):
         with self.log.open("a") as file:
             file.write(f"{rgb[0, 0, 0]}\n")
         found = detections(int(rgb[0, 0, 0]))
         hands, faces = PartDetections.empty("hand", 21), PartDetections.empty("face", 84)
         box = np.array([[1.0, 2, 3, 4]])
         nothing = np.zeros((0, 4))
+        if only_bodies:
+            return {"body": found}, {"body": box}
         return (
             {"body": found, "hand": hands, "face": faces},
             {"body": box, "hand": nothing, "face": nothing},
@@ -96,6 +99,31 @@ def test_what_is_known_is_not_labelled_again(pictures, tmp_path, monkeypatch):
     known.about["experts"] = "other"
     with pytest.raises(ValueError, match="not of the 'thorough' experts"):
         teacher_labels.label_pictures(pictures, names, tmp_path / "c", known=known)
+
+
+def test_bodies_of_known_pictures_are_made_again(pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(teacher_labels._LOADED, "thorough", RecordingExperts(tmp_path / "log"))
+    names = sorted(path.name for path in pictures.iterdir())
+    known = LabelSet.load(teacher_labels.label_pictures(pictures, names[:3], tmp_path / "a"))
+    for sample in known:
+        sample.parts["face"].ignored = np.array([[5, 5, 9, 9.0]])
+        sample.parts["body"] = sample.parts["body"].empty("body", 13)
+    path = teacher_labels.label_pictures(
+        pictures, names[1:5], tmp_path / "b", known=known, renew_bodies=True
+    )
+    labels = LabelSet.load(path)
+    assert [s.file for s in labels] == names[:5]
+    assert [len(s.parts["body"]) for s in labels] == [0, 1, 1, 1, 1]
+    assert [len(s.parts["face"].ignored) for s in labels] == [1, 1, 1, 0, 0]
+
+
+def test_human_annotations_guide_the_experts_and_stay(pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(teacher_labels._LOADED, "thorough", RecordingExperts(tmp_path / "log"))
+    found = detections(0).keypoints_2d[0]
+    annotated = {"00.png": Guess(found + 1, np.arange(13) > 2)}
+    path = teacher_labels.label_pictures(pictures, ["00.png"], tmp_path / "a", annotated=annotated)
+    body = next(iter(LabelSet.load(path))).parts["body"]
+    assert np.allclose(body.keypoints_2d[0, 4:12], found[4:12] + 1, atol=1 / 16)
 
 
 def test_presets_do_not_mix(pictures, tmp_path, monkeypatch):

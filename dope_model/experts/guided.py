@@ -1,0 +1,130 @@
+"""The `guided` experts: the network finds, MediaPipe's landmark models place.
+
+BlazePose looks three times at every body that the network proposes. Where the looks agree the body
+is theirs; where they do not, the network's stays if it is sure enough of it. Person detectors,
+where they are prepared, propose those whom the network missed. Hands and faces of the network are
+looked at, too, beside those of the bodies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dope_model.boxes import box_ious
+from dope_model.experts.bodies import (
+    MINIMUM_JOINTS,
+    Body,
+    BodyLooks,
+    look_at_body,
+    pose_of_joints,
+)
+from dope_model.experts.faces import Face, look_at_face, look_at_faces
+from dope_model.experts.fast import FastExperts, body_of, one_pose_each
+from dope_model.experts.hands import Hand
+from dope_model.experts.joints import hand_to_mediapipe
+from dope_model.experts.landmarks import region_of_hand
+from dope_model.experts.models import NANODET, THUNDER, models_folder
+from dope_model.experts.onnx_models import MoveNet
+from dope_model.experts.people import PersonDetectors
+from dope_model.experts.proposals import (
+    Guess,
+    NetworkProposals,
+    guesses_of,
+    region_of_face,
+)
+from dope_model.experts.regions import Picture, Region
+from dope_model.poses import PartDetections
+
+_AGREEMENT = 0.7  # of a plain and a mirrored look
+_SAME_PERSON_IOU = 0.3
+
+
+class GuidedExperts(FastExperts):
+    """Body, hand and face experts of a whole picture, guided by the network.
+
+    Args:
+        engine: what the network runs on; see `dope_model.runtime.load_looks`.
+    """
+
+    def __init__(self, threads: int = 2, engine: str = "auto") -> None:
+        super().__init__(threads)
+        self._propose = NetworkProposals(engine)
+        prepared = all((models_folder() / name).is_file() for name in (NANODET, THUNDER))
+        self._people = PersonDetectors(threads) if prepared else None
+        self._movenet = MoveNet(threads) if prepared else None
+
+    def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
+        """Detections of "body", "hand" and "face" in `rgb` (H, W, 3) uint8."""
+        picture = Picture(rgb)
+        proposed = self._propose(rgb)
+        bodies = self._placed(rgb, picture, proposed["body"])
+        faces = self._proposed_faces(picture, proposed["face"])
+        hands = self._proposed_hands(picture, proposed["hand"])
+        return self._found(picture, bodies, faces, hands)
+
+    def _placed(self, rgb: np.ndarray, picture: Picture, proposed: PartDetections) -> list[Body]:
+        """Each person once; those on whom BlazePose's looks agree come first."""
+        agreed, others = [], []
+        guesses = guesses_of(proposed)
+        for i, guess in enumerate(guesses):
+            body = self._body(picture, guess)
+            if body is not None:
+                agreed.append(body)
+            elif guess.seen.sum() >= self._propose.enough_joints:
+                others.append(body_of_network(proposed, i))
+        missed = (self._body(picture, guess) for guess in self._missed(rgb, picture, guesses))
+        agreed += [body for body in missed if body is not None]
+        agreed.sort(key=lambda body: -body.score)
+        bodies = agreed + others
+        kept = one_pose_each([body.pose for body in bodies], limit=0.5)
+        return [body for body in bodies if any(body.pose is pose for pose in kept)]
+
+    def _body(self, picture: Picture, guess: Guess) -> Body | None:
+        """The body on which BlazePose's looks at a guess agree; None where they do not."""
+        looks = look_at_body(picture, self._pose, guess.region())
+        if looks is None or not looks_agree(looks):
+            return None
+        body = body_of(looks.second, looks.mirrored, looks.reproduced)
+        return body if body.trusted.sum() >= MINIMUM_JOINTS else None
+
+    def _missed(self, rgb: np.ndarray, picture: Picture, guesses: list[Guess]) -> list[Guess]:
+        """What MoveNet sees in boxes of persons whom the network did not propose."""
+        if self._people is None:
+            return []
+        known = np.reshape([guess.box for guess in guesses], (-1, 4))
+        boxes = [person.box for person in self._people(rgb, picture)]
+        return [
+            Guess.of_movenet(self._movenet(picture, Region.around(box, 1.25)))
+            for box in boxes
+            if not (box_ious(box[None], known) > _SAME_PERSON_IOU).any()
+        ]
+
+    def _proposed_faces(self, picture: Picture, proposed: PartDetections) -> list[Face]:
+        """Looks at the network's faces, and at those that the face detector finds at one glance."""
+        found = self._find_faces(picture, picture.box, 0.4)
+        faces: list[Face | None] = [*look_at_faces(picture, self._face, found)]
+        scores = np.minimum(proposed.scores, 1).tolist()
+        for points, box, score in zip(proposed.keypoints_2d, proposed.boxes, scores, strict=True):
+            region = region_of_face(points.astype(float))
+            faces.append(look_at_face(picture, self._face, region, score, box))
+        return [face for face in faces if face is not None]
+
+    def _proposed_hands(self, picture: Picture, proposed: PartDetections) -> list[Hand]:
+        """Looks at the network's hands, and at the palms that are found at one glance."""
+        points = hand_to_mediapipe(proposed.keypoints_2d.astype(float))
+        scores = np.minimum(proposed.scores, 1).tolist()
+        hands = self._look_at_hands(picture, [region_of_hand(p) for p in points], scores, [])
+        return hands + self._look_at_palms(picture, picture.box, hands)
+
+
+def looks_agree(looks: BodyLooks) -> bool:
+    """Whether three looks are at one body: all are sure of it, and the last two agree."""
+    return looks.score > 0.5 and looks.reproduced > _AGREEMENT
+
+
+def body_of_network(proposed: PartDetections, i: int) -> Body:
+    """The network's detection `i` as it is."""
+    joints, joints_3d = proposed.keypoints_2d[i], proposed.keypoints_3d[i]
+    trusted = proposed.trusted[i]
+    pose = pose_of_joints(joints, joints_3d, trusted)
+    return Body(min(float(proposed.scores[i]), 1.0), pose, joints, joints_3d, trusted)

@@ -1,0 +1,125 @@
+"""What the network proposes: bodies, hands and faces at low thresholds, for the experts to place.
+
+The network finds more people than the detectors here, and takes more for people that are none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dope_model.experts.joints import body_from_coco
+from dope_model.experts.regions import Region, angle_of_right, angle_of_up, enclosing_region
+from dope_model.poses import PartDetections, boxes_around
+from dope_model.skeleton import BODY, FACE84
+
+_SHOULDERS = [BODY.index["right_shoulder"], BODY.index["left_shoulder"]]
+_HIPS = [BODY.index["right_hip"], BODY.index["left_hip"]]
+_EYES = [
+    [i for i, name in enumerate(FACE84.joints) if name.startswith(eye)]
+    for eye in ("right_eye_", "left_eye_")
+]
+_MOVENET_SEEN = 0.15
+_SMALLEST = 6.0  # px, of a body's reach
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """Where a body may be: `joints` (13, 2) px, and which of them were `seen` (13,) bool."""
+
+    joints: np.ndarray
+    seen: np.ndarray
+
+    @classmethod
+    def of_movenet(cls, keypoints: np.ndarray) -> Guess:
+        """From COCO's keypoints (17, 3): x, y px, score."""
+        joints = body_from_coco(keypoints)
+        return cls(joints[:, :2], joints[:, 2] > _MOVENET_SEEN)
+
+    @property
+    def box(self) -> np.ndarray:
+        """Of the joints that were seen, of all when those are fewer than four: (4,) px."""
+        return boxes_around(self.joints[self.seen] if self.seen.sum() >= 4 else self.joints)
+
+    @property
+    def torso(self) -> np.ndarray:
+        """From mid-hip to mid-shoulder, (2,) px."""
+        return self.joints[_SHOULDERS].mean(axis=0) - self.joints[_HIPS].mean(axis=0)
+
+    @property
+    def angle(self) -> float:
+        """By which a region has to be turned to see the torso upright, rad."""
+        return angle_of_up(self.torso) if np.linalg.norm(self.torso) > 3 else 0.0
+
+    def region(self) -> Region:
+        """Where BlazePose looks for this body: around mid-hip, the torso upright."""
+        centre = self.joints[_HIPS].mean(axis=0)
+        distance = np.linalg.norm(self.joints - centre, axis=1)
+        farthest = float(distance[self.seen].max(initial=0))
+        reach = max(1.5 * float(np.linalg.norm(self.torso)), 1.15 * farthest, _SMALLEST)
+        return Region(float(centre[0]), float(centre[1]), 2.5 * reach, self.angle)
+
+    def tight_region(self) -> Region:
+        """Where MoveNet looks for it: the square that its joints fill, the torso upright."""
+        centre = self.joints[_HIPS].mean(axis=0)
+        turned = Region(*centre.tolist(), 1.0, self.angle).from_image(self.joints) - 0.5
+        reach = np.abs(turned).max(axis=1)
+        torso = reach[_SHOULDERS + _HIPS].max()
+        half = max(1.9 * torso, 1.2 * reach[self.seen].max(initial=0), _SMALLEST)
+        return Region(float(centre[0]), float(centre[1]), 2 * float(half), self.angle)
+
+
+def guesses_of(proposed: PartDetections) -> list[Guess]:
+    """Bodies that the network proposes, as guesses."""
+    joints = proposed.keypoints_2d.astype(float)
+    return [Guess(*guess) for guess in zip(joints, proposed.trusted, strict=True)]
+
+
+def region_of_face(landmarks: np.ndarray) -> Region:
+    """Where to look for the mesh of a face with these 84 landmarks (84, 2) px."""
+    right, left = (landmarks[eye].mean(axis=0) for eye in _EYES)
+    return enclosing_region(landmarks, angle_of_right(left - right), scale=1.6, lift=0.1)
+
+
+class NetworkProposals:
+    """The network that comes with the package, at low thresholds.
+
+    Args:
+        engine: see `dope_model.runtime.load_looks`.
+
+    Attributes:
+        enough_joints: trusted joints with which the network would report a body itself.
+
+    Raises:
+        ImportError: a package that the network needs is missing.
+    """
+
+    # Parts of the thresholds that the weights come with.
+    _SCORE, _SURENESS = 0.5, 0.8
+
+    def __init__(self, engine: str = "auto") -> None:
+        from dope_model.checkpoint import load_checkpoint
+        from dope_model.detector import DEFAULT_MODEL
+        from dope_model.network.config import mode_named
+        from dope_model.runtime import load_looks
+
+        checkpoint = load_checkpoint(DEFAULT_MODEL)
+        self._run = load_looks(engine, checkpoint, mode_named("realtime", checkpoint.mode), "auto")
+        self.enough_joints = checkpoint.integration["body"].min_trusted
+        self._low = {
+            part: replace(
+                own,
+                th_persondetect=self._SCORE * own.th_persondetect,
+                th_sure=self._SURENESS * own.th_sure,
+                th_alone=0.0,
+                min_trusted=0,
+            )
+            for part, own in checkpoint.integration.items()
+        }
+
+    def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
+        """Proposals of "body", "hand" and "face" in `rgb` (H, W, 3) uint8, best first."""
+        from dope_model.postprocess.fusion import detect_parts
+
+        return detect_parts(self._run(rgb), self._low, rgb.shape)
