@@ -1,4 +1,4 @@
-"""Ready-made part experts: MediaPipe's models as body, hand and face detectors of many people.
+"""Part experts from pretrained models: bodies, hands and faces of several people with MediaPipe.
 
     experts = load_experts("fast")
     detections = experts(rgb)  # {"body": ..., "hand": ..., "face": ...}
@@ -24,7 +24,7 @@ PRESETS = ("fast", "guided", "thorough")
 
 
 class Experts(Protocol):
-    """What `load_experts` gives."""
+    """The interface of what `load_experts` returns."""
 
     def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
         """The bodies, hands and faces in a picture.
@@ -51,7 +51,7 @@ def load_experts(preset: str, threads: int = 2) -> Experts:
 
     Raises:
         ValueError: there is no such preset.
-        MissingModelError: a package or a model is missing; the message says what brings it.
+        MissingModelError: a package or a model is missing; the message has the install command.
     """
     if preset == "fast":
         from dope_model.experts.fast import FastExperts

@@ -1,8 +1,8 @@
-"""The `fast` experts: for live use, with the models that the mediapipe package brings.
+"""The `fast` experts: for live use, with the models of the mediapipe package.
 
-Faces first: they are found in every size. Bodies are proposed by the whole picture and below each
-face that it missed, looked at plainly and mirrored, and kept when both looks agree: MediaPipe's
-own scores are high on much that is no body. Hands come from palms and from the bodies' wrists.
+Faces first: they are found in all sizes. Bodies are searched in the whole picture and below each
+face without a body. A plain and a mirrored pass must agree, because MediaPipe's own scores are high
+on many things that are not bodies. Hands come from palms and from the bodies' wrists.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from dope_model.experts.ssd import (
 )
 from dope_model.poses import PartDetections
 
-# The two looks are at slightly different regions and differ more than two at the same one would.
+# The two passes have slightly different regions and differ more than two passes on the same one.
 _STEADY = 0.08
 
 
@@ -108,7 +108,7 @@ class FastExperts:
                 face.score >= 0.5 and face.is_on(pose.points[:11].mean(axis=0)) for face in faces
             )
             reproduced = pose_agreement(pose, mirrored)
-            # A second witness, its face, makes up for looks that agree less.
+            # A face is further evidence, so the passes may agree less.
             if mirrored.score > 0.5 and reproduced >= (0.6 if has_face else 0.75):
                 body = body_of(pose, mirrored, reproduced)
                 if body.trusted.sum() >= MINIMUM_JOINTS:
@@ -119,7 +119,7 @@ class FastExperts:
         return without_bodies_inside(bodies, faces)
 
     def _body_regions(self, picture: Picture, faces: list[Face]) -> list[Region]:
-        """Where bodies may be: in the whole picture, and below faces that have none there."""
+        """Candidate bodies: in the whole picture, and below faces without a body."""
         found = self._find_bodies(picture, picture.box, 0.3)
         regions = body_regions(found)
         for face in faces:
@@ -142,7 +142,7 @@ class FastExperts:
         return different
 
     def _hands(self, picture: Picture, bodies: list[Body], found: list[Hand]) -> list[Hand]:
-        """The trusted ones of the hands that are `found` and of those at the bodies' wrists."""
+        """The trusted hands among those that are `found` and those at the bodies' wrists."""
         found = list(found)
         wrists = [view for body in bodies for view in wrist_views(body.pose)]
         for view in wrists:
@@ -197,7 +197,7 @@ def hits(bodies: SsdDetections, face: Face) -> bool:
 
 
 def one_pose_each(poses: list[Pose], limit: float = 0.6) -> list[Pose]:
-    """Of poses sorted best first, the best one of every person."""
+    """The best pose of each person, of poses sorted best first."""
     if not poses:
         return []
     points, scores = (np.stack(values) for values in zip(*(p.compared for p in poses), strict=True))
@@ -206,7 +206,7 @@ def one_pose_each(poses: list[Pose], limit: float = 0.6) -> list[Pose]:
 
 
 def body_of(plain: Pose, mirrored: Pose, reproduced: float) -> Body:
-    """The body on which two looks agree by `reproduced`, 0..1."""
+    """The body on which two passes agree by `reproduced`, 0..1."""
     pose = mean_pose(plain, mirrored)
     return Body(
         pose.score * reproduced,
@@ -218,7 +218,7 @@ def body_of(plain: Pose, mirrored: Pose, reproduced: float) -> Body:
 
 
 def without_bodies_inside(bodies: list[Body], faces: list[Face]) -> list[Body]:
-    """Without those that lie in a larger body's box and have no face: parts taken for persons."""
+    """Without bodies that lie in a larger body's box and have no face: body parts, not people."""
     kept: list[Body] = []
     for body in sorted(bodies, key=lambda body: -float(body.box[3] - body.box[1])):
         box = body.box

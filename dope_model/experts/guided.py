@@ -1,9 +1,9 @@
-"""The `guided` experts: the network finds, MediaPipe's landmark models place.
+"""The `guided` experts: the network finds people, MediaPipe's landmark models place their joints.
 
-BlazePose looks three times at every body that the network proposes. Where the looks agree the body
-is theirs; where they do not, the network's stays if it is sure enough of it. Person detectors,
-where they are prepared, propose those whom the network missed. Hands and faces of the network are
-looked at, too, beside those of the bodies.
+BlazePose runs three passes on every body that the network proposes. If the passes agree, their body
+is taken; otherwise the network's, if it has enough trusted joints. Person detectors, if they are
+prepared, propose people whom the network missed. The hand and face models run on the network's
+hands and faces and on those of the bodies.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dope_model.experts.proposals import (
 from dope_model.experts.regions import Picture, Region
 from dope_model.poses import PartDetections
 
-_AGREEMENT = 0.7  # of a plain and a mirrored look
+_AGREEMENT = 0.7  # of a plain and a mirrored pass
 _SAME_PERSON_IOU = 0.3
 
 
@@ -63,7 +63,7 @@ class GuidedExperts(FastExperts):
         return self._found(picture, bodies, faces, hands)
 
     def _placed(self, rgb: np.ndarray, picture: Picture, proposed: PartDetections) -> list[Body]:
-        """Each person once; those on whom BlazePose's looks agree come first."""
+        """Each person once; those on whom BlazePose's passes agree come first."""
         agreed, others = [], []
         guesses = guesses_of(proposed)
         for i, guess in enumerate(guesses):
@@ -80,7 +80,7 @@ class GuidedExperts(FastExperts):
         return [body for body in bodies if any(body.pose is pose for pose in kept)]
 
     def _body(self, picture: Picture, guess: Guess) -> Body | None:
-        """The body on which BlazePose's looks at a guess agree; None where they do not."""
+        """The body on which BlazePose's passes on a guess agree; None if they do not."""
         looks = look_at_body(picture, self._pose, guess.region())
         if looks is None or not looks_agree(looks):
             return None
@@ -118,12 +118,12 @@ class GuidedExperts(FastExperts):
 
 
 def looks_agree(looks: BodyLooks) -> bool:
-    """Whether three looks are at one body: all are sure of it, and the last two agree."""
+    """Whether three passes found one body: all have a high score, and the last two agree."""
     return looks.score > 0.5 and looks.reproduced > _AGREEMENT
 
 
 def body_of_network(proposed: PartDetections, i: int) -> Body:
-    """The network's detection `i` as it is."""
+    """The network's detection `i`, unchanged."""
     joints, joints_3d = proposed.keypoints_2d[i], proposed.keypoints_3d[i]
     trusted = proposed.trusted[i]
     pose = pose_of_joints(joints, joints_3d, trusted)

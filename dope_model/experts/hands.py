@@ -1,4 +1,4 @@
-"""Hands: palms and wrists become landmarks; those that reproduce and fit a body are kept."""
+"""Hands: landmarks from palms and wrists; kept if passes agree and a body fits."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def look_at_hand(
     give_up_below: float = 0.1,
     known: Sequence[Hand] = (),
 ) -> Hand | None:
-    """The hand in `region`, looked at `passes` times.
+    """The hand in `region`, after `passes` passes.
 
-    None when a look finds none, or when most of it is outside the picture and thus invented.
+    None if a pass finds none, or if most of the hand is outside the picture and so only guessed.
 
     Args:
         passes: at least two.
-        give_up_below: the score at which a look counts as finding none.
-        known: hands that need no second look; None when it is one of them.
+        give_up_below: a pass with a lower score counts as finding none.
+        known: hands that are already known; None if it is one of them.
     """
     looks = []
     for _ in range(passes):
@@ -93,7 +93,7 @@ def look_at_hand(
 
 
 def trusted_hands(hands: list[Hand], wrists: list[WristView]) -> list[Hand]:
-    """Hands that reproduce and either fit a body's wrist and side or are very sure; each once.
+    """Each hand once, if its passes agree and it fits a body's wrist and side or is very certain.
 
     Args:
         wrists: of the trusted bodies.
@@ -129,7 +129,7 @@ def nearest_wrist(hand: Hand, wrists: list[WristView]) -> WristView | None:
 
 
 def fills_same_place(hand: Hand | HandPose, other: Hand) -> bool:
-    """Whether two looks are at one hand, even with their fingers the other way round."""
+    """Whether two passes found the same hand, even with the fingers in reverse order."""
     apart = np.linalg.norm(hand.points - other.points, axis=1).mean()
     boxes = boxes_around(np.stack([hand.points, other.points]))
     size = (boxes[:, 2:] - boxes[:, :2]).max()

@@ -26,15 +26,15 @@ from dope_model.experts.tflite import TfliteModel, sigmoid
 
 @dataclass
 class Pose:
-    """One look of BlazePose.
+    """The result of one pass of BlazePose.
 
     Attributes:
-        score: 0..1, that there is a body (near 1 on much that is none).
+        score: 0..1, that there is a body (near 1 on many things that are none).
         points: (33, 2) px.
         visibility: (33,) 0..1, that the point is in the picture and not hidden.
         world: (33, 3) m, x right, y down, z away from the camera, from mid-hip.
-        region: where the model looked.
-        next_region: where it says the body is.
+        region: input region of the pass.
+        next_region: region for the next pass, from the points.
     """
 
     score: float
@@ -65,7 +65,7 @@ class PoseLandmarker:
         self._model = TfliteModel(path, threads)
 
     def __call__(self, picture: Picture, region: Region, mirrored: bool = False) -> Pose:
-        """The body in `region`; `mirrored` looks at the mirror image and swaps the result back."""
+        """The body in `region`; `mirrored` runs on the mirror image and swaps the result back."""
         outputs = self._model(picture.crop(region, self._model.resolution, mirrored))
         values = outputs["Identity"].reshape(39, 5).astype(float)
         places = self._refined(values[:, :2] / self._model.resolution, outputs["Identity_3"])
@@ -118,7 +118,7 @@ def circle_region(centre: np.ndarray, point: np.ndarray) -> Region:
 
 
 def body_regions(detections: SsdDetections) -> list[Region]:
-    """Where to look for the bodies that the body detector found."""
+    """Regions of the bodies that the body detector found."""
     return [circle_region(points[0], points[1]) for points in detections.points]
 
 
@@ -129,7 +129,7 @@ def pose_full(threads: int) -> PoseLandmarker:
 
 @dataclass
 class FaceMesh:
-    """One look of the face mesh.
+    """The result of one pass of the face mesh.
 
     Attributes:
         score: 0..1, that there is a face.
@@ -163,7 +163,7 @@ class FaceLandmarker:
 
 
 def face_regions(detections: SsdDetections) -> list[Region]:
-    """Where to look for the meshes of the faces that a face detector found."""
+    """Regions of the faces that a face detector found."""
     regions = []
     for box, points in zip(detections.boxes, detections.points, strict=True):
         upright = Region.around(box, scale=1.5)
@@ -174,7 +174,7 @@ def face_regions(detections: SsdDetections) -> list[Region]:
 
 @dataclass
 class HandPose:
-    """One look of the hand landmarks.
+    """The result of one pass of the hand landmarks.
 
     Attributes:
         score: 0..1, that there is a hand.
@@ -215,7 +215,7 @@ _STEADY = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 
 
 def region_of_hand(points: np.ndarray) -> Region:
-    """Where to look for a hand with these points (21, 2) px, in MediaPipe's order."""
+    """The region of a hand with these points (21, 2) px, in MediaPipe's order."""
     knuckles = ((points[5] + points[13]) / 2 + points[MIDDLE_MCP]) / 2
     return enclosing_region(
         points[list(_STEADY)], angle_of_up(knuckles - points[0]), scale=2.0, lift=0.1
@@ -223,7 +223,7 @@ def region_of_hand(points: np.ndarray) -> Region:
 
 
 def hand_regions(detections: SsdDetections) -> list[Region]:
-    """Where to look for the hands whose palms were found: above the palm, fingers up."""
+    """Regions of the hands whose palms were found: above the palm, fingers up."""
     regions = []
     for box, points in zip(detections.boxes, detections.points, strict=True):
         angle = angle_of_up(points[2] - points[0])

@@ -1,4 +1,4 @@
-"""Where the experts' model files lie, and what to type when they are missing."""
+"""The experts' model files, and the commands that bring them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PREPARED_MODELS = (POSE_HEAVY, NANODET, CENTERNET, THUNDER)
 
 
 class MissingModelError(ImportError):
-    """A model or a package is not there; the message says the command that brings it."""
+    """A model or a package is missing; the message has the command that brings it."""
 
 
 def mediapipe_model(name: str) -> Path:
-    """A model inside the installed mediapipe package, "hand_landmark/hand_landmark_full", say.
+    """A model in the installed mediapipe package, for example "hand_landmark/hand_landmark_full".
 
     The package is located and not imported: importing it would need its dependencies, of which
     only the model files are wanted.

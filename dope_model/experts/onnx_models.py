@@ -73,7 +73,7 @@ class Nanodet:
         square, scale = letterboxed(rgb, self._SIDE)
         values = (square[:, :, ::-1] - self._MEAN) / self._DEVIATION
         outputs = self._model(np.ascontiguousarray(values.transpose(2, 0, 1)[None]))
-        # Each level has a table of classes and one of box sides, told apart by their shapes.
+        # Each level has a table of classes and one of box sides, which differ in shape.
         tables = {output.shape[1:]: output[0] for output in outputs}
         scores, boxes = [], []
         for stride in self._STRIDES:
@@ -132,8 +132,8 @@ class MoveNet:
         """Keypoints (17, 3) of the person in an upright region: x, y px and a score 0..1.
 
         Args:
-            mirrored: look at the mirror image and swap the result back.
-            visible: x0 y0 x1 y1 px, all outside it is blackened.
+            mirrored: run on the mirror image and swap the result back.
+            visible: x0 y0 x1 y1 px; everything outside is black.
         """
         crop = picture.crop(region, self._SIDE, mirrored, visible)
         rows = self._model(np.ascontiguousarray(crop[None]).astype(np.int32))[0][0, 0]

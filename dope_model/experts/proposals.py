@@ -1,6 +1,6 @@
 """What the network proposes: bodies, hands and faces at low thresholds, for the experts to place.
 
-The network finds more people than the detectors here, and takes more for people that are none.
+The network finds more people than the person detectors, and more that are none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Guess:
         return angle_of_up(self.torso) if np.linalg.norm(self.torso) > 3 else 0.0
 
     def region(self) -> Region:
-        """Where BlazePose looks for this body: around mid-hip, the torso upright."""
+        """BlazePose's region for this body: around mid-hip, the torso upright."""
         centre = self.joints[_HIPS].mean(axis=0)
         distance = np.linalg.norm(self.joints - centre, axis=1)
         farthest = float(distance[self.seen].max(initial=0))
@@ -61,7 +61,7 @@ class Guess:
         return Region(float(centre[0]), float(centre[1]), 2.5 * reach, self.angle)
 
     def tight_region(self) -> Region:
-        """Where MoveNet looks for it: the square that its joints fill, the torso upright."""
+        """MoveNet's region for it: the square around its joints, the torso upright."""
         centre = self.joints[_HIPS].mean(axis=0)
         turned = Region(*centre.tolist(), 1.0, self.angle).from_image(self.joints) - 0.5
         reach = np.abs(turned).max(axis=1)
@@ -77,7 +77,7 @@ def guesses_of(proposed: PartDetections) -> list[Guess]:
 
 
 def region_of_face(landmarks: np.ndarray) -> Region:
-    """Where to look for the mesh of a face with these 84 landmarks (84, 2) px."""
+    """The region of the mesh of a face with these 84 landmarks (84, 2) px."""
     right, left = (landmarks[eye].mean(axis=0) for eye in _EYES)
     return enclosing_region(landmarks, angle_of_right(left - right), scale=1.6, lift=0.1)
 

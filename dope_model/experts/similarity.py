@@ -38,11 +38,11 @@ def directed_similarity(
 def agreement(
     poses: np.ndarray, scores: np.ndarray, others: np.ndarray, other_scores: np.ndarray
 ) -> np.ndarray:
-    """The smaller of the similarities in both directions: whether two looks saw the same.
+    """The smaller of the similarities in both directions: whether two passes found the same.
 
     Args:
         poses, others: (..., 13, 2) px.
-        scores, other_scores: (..., 13), how sure each point is, 0..1.
+        scores, other_scores: (..., 13), confidence of each point, 0..1.
     """
     weights = np.minimum(scores, other_scores) + 0.02
     return np.minimum(

@@ -87,7 +87,7 @@ def weighted_suppression(detections: SsdDetections, overlap: float) -> SsdDetect
 
 
 class SsdDetector:
-    """One detector; called with a picture and the box of it to look at.
+    """One detector; called with a picture and a box in it.
 
     Args:
         model: the network.

@@ -53,7 +53,7 @@ def folded_sparse_to_dense(node: dict, weights: dict[str, np.ndarray]) -> np.nda
 
 
 def unfused(node: dict) -> list[dict]:
-    """A fused convolution as the plain convolution, bias and activation it stands for."""
+    """A fused convolution as separate convolution, bias and activation."""
     attributes = node["attr"]
     operations = [
         base64.b64decode(operation).decode() for operation in attributes["fused_ops"]["list"]["s"]

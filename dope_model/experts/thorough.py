@@ -1,10 +1,9 @@
 """The `thorough` experts: for labels, with the models that `prepare` brings.
 
-The network and two person detectors say where somebody may be. Bodies are those on which two pose
-models agree (people.py); faces and hands are searched for all over the picture and on these bodies,
-and kept when repeated looks agree. What was seen and is not
-trusted is reported as regions to ignore: half the people in a crowd are found by no expert, and a
-network that learns to call them background unlearns people.
+The network and two person detectors propose people. Bodies are those on which two pose models agree
+(people.py); faces and hands are searched in the whole picture and on these bodies, and kept if
+repeated passes agree. What is found but not trusted becomes an ignore region: no expert finds more
+than half of the people in a crowd, and a network trained with them as background unlearns people.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class ThoroughExperts:
 
     Args:
         threads: CPU threads that a model may use.
-        strict: keep only bodies that all witnesses vouch for.
+        strict: keep only bodies that all models confirm.
     """
 
     def __init__(self, threads: int = 2, strict: bool = False) -> None:
@@ -77,9 +76,8 @@ class ThoroughExperts:
 
         Returns:
             Detections of "body", "hand" and "face", and for each of them boxes (M, 4) as
-            x0 y0 x1 y1, px, inside the picture. In such a box a part may be that has no
-            detection: it is to be taken neither for a part nor for background. It may overlap
-            detections, which stay valid.
+            x0 y0 x1 y1, px, inside the picture. Such a box may hold a part without a detection: it
+            counts neither as a part nor as background. It may overlap detections, which stay valid.
         """
         picture = Picture(rgb)
         proposed = None if guesses else self._propose(rgb)
