@@ -168,6 +168,13 @@ FACE84 = _face()
 
 PARTS = ("body", "hand", "face")
 
+COCO_JOINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+"""COCO's 17 keypoints in its order; those of limbs have our names."""
+
 
 def skeleton_for(part: str, joint_count: int) -> Skeleton:
     """The skeleton of `part` with `joint_count` joints.

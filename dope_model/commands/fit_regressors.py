@@ -51,7 +51,7 @@ def run_fit_regressors(options: argparse.Namespace) -> int:
     if part not in checkpoint.config.parts:
         raise ValueError(f"{options.weights} does not detect a {part}")
     network = checkpoint.build().to(device)
-    if not network.has_maps:
+    if not network.has_heatmaps:
         raise ValueError(f"{checkpoint.config.backbone} has no maps of joints to fit regressors to")
     views = Views(
         [Source.parse(text) for text in options.data], anchor_poses_of(network),

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dope_model.skeleton import BODY, BODY14, HAND, Skeleton
+from dope_model.skeleton import BODY, BODY14, COCO_JOINTS, HAND, Skeleton
 
 Source = str | tuple[str, ...]
 """A joint of a data set, or several whose mean is meant."""
@@ -107,11 +107,6 @@ MPII_JOINTS = (
 """Ids 0 to 15 of mpii_human_pose_v1_u12_1.mat; "neck" is its "upper neck"."""
 MPII = Conversion(MPII_JOINTS, BODY, {**_SAME_LIMBS, "head": MIDDLE_OF_HEAD})
 
-COCO_JOINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear",
-    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-    "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
 COCO = Conversion(COCO_JOINTS, BODY, {**_SAME_LIMBS, "head": ("right_ear", "left_ear")})
 
 MUPOTS_JOINTS = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dope_model.skeleton import BODY
+from dope_model.skeleton import BODY, COCO_JOINTS
 
 POSE_EARS = (7, 8)
 POSE_POINT_OF_JOINT = {
@@ -18,11 +18,7 @@ POSE_POINT_OF_JOINT = {
 """BlazePose's point of each joint of the body but the head."""
 
 COCO_EARS = (3, 4)
-COCO_POINT_OF_JOINT = {
-    "right_ankle": 16, "left_ankle": 15, "right_knee": 14, "left_knee": 13,
-    "right_hip": 12, "left_hip": 11, "right_wrist": 10, "left_wrist": 9,
-    "right_elbow": 8, "left_elbow": 7, "right_shoulder": 6, "left_shoulder": 5,
-}  # fmt: skip
+COCO_POINT_OF_JOINT = {name: COCO_JOINTS.index(name) for name in BODY.joints[:-1]}
 
 COCO_OF_POSE = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """BlazePose's points in the order of COCO's 17 keypoints."""

@@ -11,7 +11,7 @@ from torchvision.models import mobilenet_v2, resnet50
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from dope_model.network.pyramid import KeypointPyramid
-from dope_model.network.roi_vectors import AllPlaces, MeanOverPlaces, PlacesAndPoints
+from dope_model.network.roi_features import AllPlaces, MeanOverPlaces, PlacesAndPoints
 
 # Of every backbone's feature map: the anchors and the export count on it.
 STRIDE = 16
@@ -22,13 +22,12 @@ class Backbone:
     """A network cut in two where the proposals come in.
 
     Attributes:
-        features: image (B, 3, H, W) to feature map (B, channels, H / 16, W / 16). A pyramid's has
-            more channels: maps of stride 4 with their 4 x 4 places folded into channels (pixel
-            unshuffle), so that one tensor holds everything.
+        features: images (B, 3, H, W) to a feature map (B, channels, H / 16, W / 16), or to
+            `Features` where there are heat maps.
         roi_features: pooled RoIs (R, channels, 7, 7) to smaller maps.
-        roi_vector: those maps, and the fine ones of the RoIs (R, maps, 28, 28) or None, to
-            vectors (R, roi_channels) for the branches.
-        points: whether these vectors end with what the fine maps point at.
+        roi_vector: those maps, and the heat maps of the RoIs (R, M, 28, 28) or None, to
+            `RoiFeatures` with `roi_channels` for the heads.
+        heatmaps: whether there are heat maps.
     """
 
     features: nn.Module
@@ -36,7 +35,7 @@ class Backbone:
     roi_vector: nn.Module
     channels: int
     roi_channels: int
-    points: bool = False
+    heatmaps: bool = False
 
 
 def _resnet50(batch_norm_eps: float, stride_in_first: bool = False) -> Backbone:
@@ -71,19 +70,19 @@ def _mobilenet_v2(batch_norm_eps: float) -> Backbone:
 
 
 def _mobilenet_v2_keypoints(batch_norm_eps: float) -> Backbone:
-    """A wider MobileNetV2 with a feature pyramid and maps of keypoints, as MoveNet MultiPose has.
+    """A wider MobileNetV2 with a feature pyramid and heat maps, as MoveNet MultiPose has.
 
     It starts from MoveNet's weights, which know people and where their joints are.
     """
     pyramid = KeypointPyramid(batch_norm_eps)
-    vector = PlacesAndPoints(64 * 7 * 7, pyramid.maps, 768)
+    vector = PlacesAndPoints(64 * 7 * 7, 768)
     return Backbone(
         features=pyramid,
         roi_features=nn.Sequential(nn.Conv2d(pyramid.channels, 64, 1), nn.ReLU()),
         roi_vector=vector,
         channels=pyramid.channels,
         roi_channels=vector.channels,
-        points=True,
+        heatmaps=True,
     )
 
 
@@ -110,15 +109,15 @@ def stages_of(features: nn.Module) -> list[nn.Module]:
     """The stages of a backbone's `features`, first to last, as `frozen_stages` counts them.
 
     A pyramid's are those that MoveNet has, 18 blocks, top, lateral and smoothing layers and the
-    maps of keypoints, 22 in all, and as the 23rd the features of people that RPN and branches get.
-    With these frozen nothing but the maps of joints changes, with the 24th nothing but those of
-    hands, and with the 25th nothing but RPN and branches; these also get features of what maps
-    hands, and so have to learn after it.
+    heat maps of keypoints, 22 in all, and as the 23rd the features of people that RPN and heads
+    get. With these frozen only the heat maps of joints change, with the 24th only those of hands,
+    and with the 25th only RPN and heads, which also get features from the layers of hands' heat
+    maps and so have to learn after these.
     """
     if isinstance(features, KeypointPyramid):
-        maps = features.part_maps
-        known = nn.ModuleList([maps.sixteen, maps.people])
-        return [*_movenet_stages(features), features.joined, known, maps.hands]
+        heatmaps = features.part_maps
+        known = nn.ModuleList([heatmaps.sixteen, heatmaps.people])
+        return [*_movenet_stages(features), features.joined, known, heatmaps.hands]
     return list(features.children())
 
 

@@ -11,9 +11,10 @@ from torchvision.models.detection.image_list import ImageList
 
 from dope_model.network.backbone import STRIDE, build_backbone
 from dope_model.network.config import MODES, Mode, NetworkConfig
-from dope_model.network.heads import PartBranches, PartOutput, poses_from_deltas
+from dope_model.network.heads import PartHead, PartOutput, poses_from_deltas
 from dope_model.network.proposals import build_proposal_network
-from dope_model.network.pyramid import FINE_STRIDE, unfold_maps
+from dope_model.network.pyramid import HEATMAP_STRIDE
+from dope_model.network.roi_features import Features, RoiFeatures
 from dope_model.network.roi_pooling import Grid, pool_by_op, pool_for_gradients
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,7 +35,7 @@ class PartCandidates:
         boxes: (M, 4) proposals as x0 y0 x1 y1, px of the original image.
         keypoints_2d: (M, J, 2) px of the original image.
         keypoints_3d: (M, J, 3) m.
-        sureness: (M, J) of each joint, see `heads.PartOutput`.
+        confidence: (M, J) of each joint, see `heads.PartOutput`.
     """
 
     roi: Tensor
@@ -43,7 +44,7 @@ class PartCandidates:
     boxes: Tensor
     keypoints_2d: Tensor
     keypoints_3d: Tensor
-    sureness: Tensor
+    confidence: Tensor
 
 
 def resized_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
@@ -73,11 +74,11 @@ class DopeNetwork(nn.Module):
         self.rpn = build_proposal_network(config, backbone.channels, mode)
         self.roi_features = backbone.roi_features
         self.roi_vector = backbone.roi_vector
-        self.channels = backbone.channels
-        self.has_maps = backbone.points
+        self.has_heatmaps = backbone.heatmaps
+        # In weights files, which name modules by their attributes, the heads are `branches`.
         self.branches = nn.ModuleDict(
             {
-                name: PartBranches(name, backbone.roi_channels, part, backbone.points)
+                name: PartHead(name, backbone.roi_channels, part, backbone.heatmaps)
                 for name, part in config.parts.items()
             }
         )
@@ -100,48 +101,46 @@ class DopeNetwork(nn.Module):
         bottom, right = (-side % PAD_TO for side in shape)
         return F.pad(normalised, (0, right, 0, bottom)).to(self.dtype), shape
 
-    def features(self, images: Tensor) -> Tensor:
-        """Network input (B, 3, H, W) to feature map (B, channels, H / 16, W / 16).
-
-        The map may end with folded finer ones, see `backbone.Backbone`.
-        """
-        return self.backbone(images)
+    def features(self, images: Tensor) -> Features:
+        """What the backbone says of network inputs (B, 3, H, W)."""
+        found = self.backbone(images)
+        return found if isinstance(found, Features) else Features(found)
 
     def propose(
-        self, images: Tensor, shapes: list[tuple[int, int]], features: Tensor
+        self, images: Tensor, shapes: list[tuple[int, int]], features: Features
     ) -> list[Tensor]:
         """Proposals of every image as boxes (R, 4) in px of the network's input, best first."""
-        return self.rpn(ImageList(images, shapes), {"0": features})[0]
+        return self.rpn(ImageList(images, shapes), {"0": features.coarse})[0]
 
-    def classify(self, features: Tensor, boxes: list[Tensor]) -> dict[str, PartOutput]:
-        """Outputs of all branches for the boxes of all images, one after the other."""
+    def classify(self, features: Features, boxes: list[Tensor]) -> dict[str, PartOutput]:
+        """Outputs of all heads for the boxes of all images, one after the other."""
         return self.classify_pooled(self.pool(features, boxes))
 
-    def classify_pooled(self, pooled: tuple[Tensor, Tensor | None]) -> dict[str, PartOutput]:
-        """Outputs of all branches for what `pool` gives."""
-        vectors = self.roi_vectors(pooled)
-        return {name: branches(vectors) for name, branches in self.branches.items()}
+    def classify_pooled(self, pooled: Features) -> dict[str, PartOutput]:
+        """Outputs of all heads for what `pool` gives."""
+        rois = self.roi_vectors(pooled)
+        return {name: head(rois) for name, head in self.branches.items()}
 
-    def pool(self, features: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """RoIs in float32: (R, channels, 7, 7), and (R, maps, 28, 28) where there are fine maps."""
+    def pool(self, features: Features, boxes: list[Tensor]) -> Features:
+        """The features of the boxes of all images, one after the other, in float32."""
         # FP16 sampling points would be off by up to a quarter of a cell.
-        coarse, fine = unfold_maps(features.float(), self.channels)
-        pooled = self._pool(coarse, boxes, STRIDE, COARSE)
-        return pooled, None if fine is None else self._pool(fine, boxes, FINE_STRIDE, FINE)
+        coarse = self._pool(features.coarse.float(), boxes, STRIDE, COARSE)
+        return Features(coarse, self.pool_heatmaps(features, boxes))
 
-    def pool_maps(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
-        """Only the second of what `pool` gives, of a network that has fine maps."""
-        fine = unfold_maps(features.float(), self.channels)[1]
-        return self._pool(fine, boxes, FINE_STRIDE, FINE)
+    def pool_heatmaps(self, features: Features, boxes: list[Tensor]) -> Tensor | None:
+        """Only the heat maps of what `pool` gives."""
+        if features.heatmaps is None:
+            return None
+        return self._pool(features.heatmaps.float(), boxes, HEATMAP_STRIDE, FINE)
 
     def _pool(self, features: Tensor, boxes: list[Tensor], stride: int, grid: Grid) -> Tensor:
         pool = pool_for_gradients if self.training else pool_by_op
         return pool(features, boxes, stride, grid)
 
-    def roi_vectors(self, pooled: tuple[Tensor, Tensor | None]) -> Tensor:
-        """What `pool` gives to vectors (R, RoI channels) for the branches."""
-        maps, fine = pooled
-        return self.roi_vector(self.roi_features(maps.to(self.dtype)), fine)
+    def roi_vectors(self, pooled: Features) -> RoiFeatures:
+        """What `pool` gives to what the heads get."""
+        coarse = self.roi_features(pooled.coarse.to(self.dtype))
+        return self.roi_vector(coarse, pooled.heatmaps)
 
     @torch.inference_mode()
     def forward(self, image: Tensor, min_scores: dict[str, float]) -> dict[str, PartCandidates]:
@@ -164,7 +163,7 @@ class DopeNetwork(nn.Module):
     def candidates(
         self, name: str, output: PartOutput, boxes: Tensor, min_score: float
     ) -> PartCandidates:
-        """Pose candidates of one part that reach `min_score`, from what its branches say about
+        """Pose candidates of one part that reach `min_score`, from what its heads say about
         boxes (R, 4) px of the original image."""
         scores = output.logits.softmax(dim=1)[:, 1:]
         roi, classes = (scores >= min_score).nonzero(as_tuple=True)
@@ -172,5 +171,5 @@ class DopeNetwork(nn.Module):
             boxes[roi], self.branches[name].anchor_poses[classes], output.deltas[roi, classes]
         )
         score = scores[roi, classes]
-        sureness = output.sureness[roi]
-        return PartCandidates(roi, classes, score, boxes[roi], poses_2d, poses_3d, sureness)
+        confidence = output.confidence[roi]
+        return PartCandidates(roi, classes, score, boxes[roi], poses_2d, poses_3d, confidence)

@@ -12,17 +12,10 @@ from dope_model.network.config import Mode, NetworkConfig
 
 
 class _Float32RPNHead(RPNHead):
-    """Hands on float32 whatever the features are: FP16 boxes would be off by up to half a pixel.
-
-    Of a map that ends with folded finer ones it sees the first channels only.
-    """
-
-    def __init__(self, channels: int, per_location: int) -> None:
-        super().__init__(channels, per_location)
-        self.channels = channels
+    """Gives float32 whatever the features are: FP16 boxes would be off by up to half a pixel."""
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        logits, deltas = super().forward([x[:, : self.channels] for x in features])
+        logits, deltas = super().forward(features)
         return [x.float() for x in logits], [x.float() for x in deltas]
 
 

@@ -1,11 +1,11 @@
-"""A feature pyramid on MobileNetV2 whose finest level holds maps of keypoints.
+"""A feature pyramid on MobileNetV2 whose finest level holds heat maps of joints.
 
 The layout is that of MoveNet MultiPose (Google, Apache-2.0): MobileNetV2 of width 1.5, top-down
 sums (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017) down to stride 4, and
-there a small head with a map for each keypoint. A second head, larger, has maps of the joints of
-hands and faces, and what is to be added to the keypoints'. Where a joint is, such a map says by
-itself; the branches of section 3.1, which regress poses from pooled RoIs, would need far more
-pictures to learn it.
+there a small head with a heat map for each keypoint. A second head, larger, has heat maps of the
+joints of hands and faces, and what is added to the keypoints'. A heat map shows by itself where a
+joint is; the regressors of section 3.1, which see pooled RoIs, would need far more pictures to
+learn it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from dope_model.network.joint_maps import HAND_MAPS, KEYPOINTS, MAPS
+from dope_model.network.keypoint_head import HAND_HEATMAPS, HEATMAPS, KEYPOINTS
+from dope_model.network.roi_features import Features
 
-FINE_STRIDE = 4
-FOLD = 4  # stride 16 over stride 4
+HEATMAP_STRIDE = 4
 WIDTH = 1.5
 _PEOPLE_WIDTH, _PART_WIDTH = 128, 64
 # Root mean squares of MoveNet's features on pictures of people: what comes after gets values of
@@ -53,15 +53,10 @@ class ConvSame(nn.Conv2d):
 
 
 class KeypointPyramid(nn.Module):
-    """Images (B, 3, H, W) to one tensor (B, channels + 16 maps, H / 16, W / 16).
-
-    The first `channels` are features of stride 16, of people and of hands; the others are `maps`
-    maps of stride 4, whose 4 x 4 places are folded into channels. The maps are those of
-    `joint_maps`.
-    """
+    """Images (B, 3, H, W) to `Features`: of stride 16, of people and of hands, and heat maps of
+    stride 4, in the order of `keypoint_head`."""
 
     channels = _PEOPLE_WIDTH + _PART_WIDTH
-    maps = MAPS
     float_in_int8 = (
         *(f"blocks.{number}." for number in range(8)),
         *(f"part_maps.hands.blocks.{number}." for number in range(4, 8)),
@@ -95,9 +90,9 @@ class KeypointPyramid(nn.Module):
         )
         self.keypoints = nn.Sequential(_separable(24, 96), nn.Conv2d(96, KEYPOINTS, 1))
         self.joined = _Joined()
-        self.part_maps = PartMaps(self.blocks, self.maps)
+        self.part_maps = PartHeatmaps(self.blocks)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Features:
         x, levels = images, {}
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -110,29 +105,29 @@ class KeypointPyramid(nn.Module):
         people = self.joined(levels[13], sixteen)
         maps, hands = self.part_maps(people, sixteen, levels[6], levels[3], four)
         maps = torch.cat([keypoints + maps[:, :KEYPOINTS], maps[:, KEYPOINTS:]], dim=1)
-        return torch.cat([people, hands, F.pixel_unshuffle(maps, FOLD)], dim=1)
+        return Features(torch.cat([people, hands], dim=1), maps)
 
 
-class PartMaps(nn.Module):
-    """Maps of all joints, from features of strides 16, 8 and 4.
+class PartHeatmaps(nn.Module):
+    """Heat maps of all joints, from features of strides 16, 8 and 4.
 
     Those of the keypoints that MoveNet knows are corrections, nothing at the start. MoveNet's
     features know no fingers, so that most of the work is done here: at stride 16, to see which limb
     of whom it is, and then at strides 8 and 4.
     """
 
-    def __init__(self, blocks: nn.Sequential, maps: int) -> None:
+    def __init__(self, blocks: nn.Sequential) -> None:
         super().__init__()
         self.sixteen = _limbs()
-        self.people = _FineMaps(maps - len(HAND_MAPS), blocks=(2, 1))
-        self.hands = HandMaps(blocks)
+        self.people = _HeatmapHead(HEATMAPS - len(HAND_HEATMAPS), blocks=(2, 1))
+        self.hands = HandHeatmaps(blocks)
         nn.init.zeros_(self.people.last.weight[:KEYPOINTS])
         nn.init.zeros_(self.people.last.bias[:KEYPOINTS])
 
     def forward(
         self, people: Tensor, sixteen: Tensor, eight: Tensor, four: Tensor, sum_of_four: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Maps, and what is known of hands at stride 16.
+        """Heat maps, and what is known of hands at stride 16.
 
         Args:
             people: features of people at stride 16.
@@ -142,12 +137,12 @@ class PartMaps(nn.Module):
         finest = torch.cat([four / _BLOCK_SIZE[4], sum_of_four / _SUM_SIZE[4]], dim=1)
         maps = self.people(self.sixteen(people), eight, finest)
         of_hands, hands = self.hands(four, sixteen, finest)
-        before, after = maps[:, : HAND_MAPS.start], maps[:, HAND_MAPS.start :]
+        before, after = maps[:, : HAND_HEATMAPS.start], maps[:, HAND_HEATMAPS.start :]
         return torch.cat([before, of_hands, after], dim=1), hands
 
 
-class HandMaps(nn.Module):
-    """Maps of hands' joints, in layers of their own from MobileNetV2's fifth block on.
+class HandHeatmaps(nn.Module):
+    """Heat maps of hands' joints, in layers of their own from MobileNetV2's fifth block on.
 
     In common ones they stay behind: bodies and faces are learned sooner and hold what room there
     is. What MoveNet's blocks know of people is where these begin, and too little for fingers.
@@ -161,10 +156,10 @@ class HandMaps(nn.Module):
         self.blocks = deepcopy(blocks[self.first : self.last + 1])
         self.joined = _Joined()
         self.sixteen = _limbs()
-        self.fine = _FineMaps(len(HAND_MAPS), blocks=(3, 2))
+        self.fine = _HeatmapHead(len(HAND_HEATMAPS), blocks=(3, 2))
 
     def forward(self, four: Tensor, sixteen: Tensor, finest: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps, and what is known of hands at stride 16, from the last block's result that is
+        """Heat maps, and what is known of hands at stride 16, from the last block's result that is
         common, the pyramid's sum at stride 16, and all that is known at stride 4."""
         at_eight = self.halved + 1 - self.first
         eight = self.blocks[:at_eight](four)
@@ -191,8 +186,8 @@ def _limbs() -> nn.Sequential:
     )
 
 
-class _FineMaps(nn.Module):
-    """Some of the maps: first at stride 8, where a hand is a few cells wide, then at stride 4,
+class _HeatmapHead(nn.Module):
+    """Some of the heat maps: first at stride 8, where a hand is a few cells wide, then at stride 4,
     which is as fine as they are.
 
     Args:
@@ -210,8 +205,8 @@ class _FineMaps(nn.Module):
         self.last = nn.Conv2d(width, maps, 1)
 
     def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        """Maps from what is known at stride 16, the blocks' result at stride 8, and all that is
-        known at stride 4."""
+        """Heat maps from what is known at stride 16, the blocks' result at stride 8, and all that
+        is known at stride 4."""
         eight = self.lateral["8"](eight / _BLOCK_SIZE[8]) + _twice(sixteen)
         x = self.eight(F.relu(eight))
         return self.last(self.four(F.relu(self.lateral["4"](four) + _twice(x))))
@@ -235,13 +230,6 @@ def _normed(inputs: int, outputs: int, size: int) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
-
-
-def unfold_maps(features: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
-    """A backbone's tensor as its `channels` channels of stride 16 and, if any, its fine maps."""
-    if features.shape[1] == channels:
-        return features, None
-    return features[:, :channels], F.pixel_shuffle(features[:, channels:], FOLD)
 
 
 def _separable(channels: int, out: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
 """The whole detector as one graph of fixed shapes: uint8 image in, one small tensor out.
 
 Everything between is inside: resizing, normalising, backbone, proposals with their non-maximum
-suppression, RoI features, branches, and the choice of the best candidates of each part. Nothing in
+suppression, RoI features, heads, and the choice of the best candidates of each part. Nothing in
 it depends on the data but the values, so that it can be exported, captured and built ahead of time.
 """
 
@@ -23,7 +23,8 @@ from dope_model.network.backbone import STRIDE
 from dope_model.network.config import Mode, NetworkConfig
 from dope_model.network.dope import COARSE, FINE, PAD_TO, DopeNetwork, resized_shape
 from dope_model.network.heads import poses_from_deltas
-from dope_model.network.pyramid import FINE_STRIDE, unfold_maps
+from dope_model.network.pyramid import HEATMAP_STRIDE
+from dope_model.network.roi_features import Features, RoiFeatures
 from dope_model.network.roi_pooling import pool_by_grid, pool_by_matrices
 from dope_model.postprocess.candidates import Candidates
 
@@ -37,7 +38,7 @@ BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 MATRIX_POOLING_ROIS = 100
 # score, class, box
 _HEAD_VALUES = 6
-# 2D, 3D, sureness
+# 2D, 3D, confidence
 _JOINT_VALUES = 6
 # Values before the candidates: whether the suppression came to an end.
 _FLAGS = 1
@@ -196,10 +197,10 @@ class StaticDope(nn.Module):
         normalised = (resized / 255 - network.mean.float()) / network.std.float()
         return F.pad(normalised, (0, self.padding[1], 0, self.padding[0])).to(network.dtype)
 
-    def propose(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def propose(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (K, 4) in px of the network's input, which of them are real (K,), and a flag."""
         rpn = self.network.rpn
-        (logits,), (deltas,) = rpn.head([features])
+        (logits,), (deltas,) = rpn.head([features.coarse])
         logits = logits.permute(0, 2, 3, 1).reshape(-1)
         deltas = deltas.permute(0, 2, 3, 1).reshape(-1, 4)
         count = min(rpn.pre_nms_top_n(), logits.shape[0])
@@ -212,41 +213,41 @@ class StaticDope(nn.Module):
         real = (key > count).to(boxes.dtype)
         return boxes[chosen] * real[:, None], real, converged
 
-    def pool(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+    def pool(self, features: Features, boxes: Tensor) -> Features:
         """As `DopeNetwork.pool`, for boxes (K, 4)."""
         if self.pooling == "op":
             return self.network.pool(features, [boxes])
-        coarse, fine = unfold_maps(features.float(), self.network.channels)
+        features = features.float()
         pool = pool_by_matrices if self.pooling == "matrix" else pool_by_grid
-        pooled = pool(coarse, boxes / STRIDE, COARSE)
-        if fine is None:
-            return pooled, None
-        return pooled, pool_by_grid(fine, boxes / FINE_STRIDE, FINE)
+        coarse = pool(features.coarse, boxes / STRIDE, COARSE)
+        if features.heatmaps is None:
+            return Features(coarse)
+        return Features(coarse, pool_by_grid(features.heatmaps, boxes / HEATMAP_STRIDE, FINE))
 
-    def pack(self, vectors: Tensor, boxes: Tensor, real: Tensor, converged: Tensor) -> Tensor:
+    def pack(self, rois: RoiFeatures, boxes: Tensor, real: Tensor, converged: Tensor) -> Tensor:
         """The best candidates of every part, as `PackedLayout` says."""
         packed = [converged.reshape(1)]
         for name, count, _ in self.layout.rows:
-            packed.append(self.best_candidates(name, vectors, boxes, real, count).reshape(-1))
+            packed.append(self.best_candidates(name, rois, boxes, real, count).reshape(-1))
         return torch.cat(packed)
 
     def best_candidates(
-        self, name: str, pooled: Tensor, boxes: Tensor, real: Tensor, count: int
+        self, name: str, rois: RoiFeatures, boxes: Tensor, real: Tensor, count: int
     ) -> Tensor:
-        """Rows (count, 6 + 6 J), best first: score, class, box, 2D, 3D, sureness; image px."""
-        branches = self.network.branches[name]
-        output = branches(pooled)
-        classes = branches.part.anchor_poses
+        """Rows (count, 6 + 6 J), best first: score, class, box, 2D, 3D, confidence; image px."""
+        head = self.network.branches[name]
+        output = head(rois)
+        classes = head.part.anchor_poses
         scores = output.logits.softmax(dim=1)[:, 1:] * real[:, None]
         score, index = scores.reshape(-1).topk(count)
         roi = torch.div(index, classes, rounding_mode="floor")
         pose_class = index - roi * classes
         scaled = boxes[roi] * self.scale
         deltas = output.deltas.reshape(-1, *output.deltas.shape[2:])[index]
-        poses_2d, poses_3d = poses_from_deltas(scaled, branches.anchor_poses[pose_class], deltas)
-        head = [score[:, None], pose_class[:, None].to(score.dtype), scaled]
-        joints = [poses_2d.flatten(1), poses_3d.flatten(1), output.sureness[roi]]
-        return torch.cat([*head, *joints], dim=1)
+        poses_2d, poses_3d = poses_from_deltas(scaled, head.anchor_poses[pose_class], deltas)
+        values = [score[:, None], pose_class[:, None].to(score.dtype), scaled]
+        joints = [poses_2d.flatten(1), poses_3d.flatten(1), output.confidence[roi]]
+        return torch.cat([*values, *joints], dim=1)
 
 
 def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
@@ -261,11 +262,11 @@ def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
             network.backbone, network.rpn.head, network.roi_features, network.roi_vector,
         ):  # fmt: skip
             module.half()
-        for branches in network.branches.values():
-            branches.cls_score.half()
-            branches.pose_pred.half()
-            if branches.map_trust is not None:
-                branches.map_trust.trust.half()
+        for head in network.branches.values():
+            head.cls_score.half()
+            head.pose_pred.half()
+            if head.map_trust is not None:
+                head.map_trust.trust.half()
     return network
 
 

@@ -227,5 +227,5 @@ def to_arrays(part: str, found: PartCandidates) -> Candidates:
         found.boxes.cpu().numpy(),
         found.keypoints_2d.cpu().numpy(),
         found.keypoints_3d.cpu().numpy(),
-        found.sureness.cpu().numpy(),
+        found.confidence.cpu().numpy(),
     )

@@ -94,8 +94,8 @@ def fit_anchor_poses(part: str, labels: LabelSet, classes: int, seed: int = 0) -
 def anchor_poses_of(network: DopeNetwork) -> dict[str, AnchorPoses]:
     """The anchor poses that a network has, by part."""
     return {
-        part: AnchorPoses(part, branches.anchor_poses.cpu().numpy())
-        for part, branches in network.branches.items()
+        part: AnchorPoses(part, head.anchor_poses.cpu().numpy())
+        for part, head in network.branches.items()
     }
 
 

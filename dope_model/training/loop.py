@@ -32,8 +32,8 @@ from dope_model.errors import Failure
 from dope_model.network.backbone import pretrained_parameters, stages_of
 from dope_model.network.config import Mode, NetworkConfig, PartConfig
 from dope_model.network.dope import PAD_TO, DopeNetwork
-from dope_model.network.joint_maps import MAPS
-from dope_model.network.pyramid import unfold_maps
+from dope_model.network.keypoint_head import HEATMAPS
+from dope_model.network.roi_features import Features
 from dope_model.skeleton import PARTS
 from dope_model.training.anchor_poses import AnchorPoses, anchor_poses_of
 from dope_model.training.augmentation import Augmentation
@@ -47,10 +47,10 @@ from dope_model.training.data import (
     collate,
 )
 from dope_model.training.folding import fold_frozen_norms
-from dope_model.training.movenet import start_at_maps
+from dope_model.training.movenet import open_gates
 from dope_model.training.norms import let_norms_learn
 from dope_model.training.shared_pictures import SharedPictures
-from dope_model.training.step import LossSettings, map_losses, training_losses
+from dope_model.training.step import LossSettings, heatmap_losses, training_losses
 
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
@@ -177,7 +177,7 @@ class Trainer:
             raise ValueError("batch_size and accumulate: take 1 or more")
         self.network = self.checkpoint.build()
         self.checkpoint.input_ranges = {}
-        if s.only_maps and not self.network.has_maps:
+        if s.only_maps and not self.network.has_heatmaps:
             raise ValueError(
                 f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
             )
@@ -189,7 +189,7 @@ class Trainer:
             raise ValueError(f"maps_of={','.join(s.maps_of)}: take some of {known}")
         # The regressors stand still, and trust learned beside them would lag.
         if s.only_maps and not s.keep_trust:
-            start_at_maps(self.network, MAPS)
+            open_gates(self.network, HEATMAPS)
         anchors = anchor_poses_of(self.network)
         if unknown := set(self.experts) - set(anchors):
             raise ValueError(
@@ -378,7 +378,7 @@ class Trainer:
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         if self.settings.only_maps:
-            return map_losses(self.network, batch, self.settings.losses, self.maps_of)
+            return heatmap_losses(self.network, batch, self.settings.losses, self.maps_of)
         return training_losses(
             self.network, batch, self.settings.losses, self.experts, self.generator
         )
@@ -530,7 +530,9 @@ def _made_fast(network: DopeNetwork, device: torch.device, half: bool) -> DopeNe
     return network.to(device, memory_format=torch.channels_last)
 
 
-def _in_bfloat16(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def _in_bfloat16(
+    forward: Callable[[Tensor], Tensor | Features], images: Tensor
+) -> Tensor | Features:
     with torch.autocast("cpu", torch.bfloat16):
         return forward(images).float()
 
@@ -592,8 +594,8 @@ def fresh_checkpoint(
                 "unknown"
             )
         network.load_state_dict(loaded, strict=False)
-        if network.has_maps:
-            start_at_maps(network)
+        if network.has_heatmaps:
+            open_gates(network)
     else:
         _calibrate_batch_norms(network)
     return Checkpoint(config, network.state_dict(), mode)
@@ -614,7 +616,7 @@ def _calibrate_batch_norms(network: DopeNetwork) -> None:
     hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
     coarse = torch.randn(4, 3, 16, 16)
     features = network.features(F.interpolate(coarse, size=(128, 128), mode="bicubic"))
-    network.roi_features(unfold_maps(features, network.channels)[0][:, :, :7, :7])
+    network.roi_features(features.coarse[:, :, :7, :7])
     for hook in hooks:
         hook.remove()
 

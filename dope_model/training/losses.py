@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dope_model.network.heads import REGRESSION_WEIGHT, MapChoice, PartOutput
-from dope_model.network.roi_vectors import sharpened
+from dope_model.network.heads import REGRESSION_WEIGHT, PartOutput
+from dope_model.network.keypoint_head import Fusion, sharpened
 from dope_model.training.targets import BoxTargets
 
 
@@ -32,20 +32,20 @@ def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTarget
     return error.sum() / targets.asked.sum().clamp(min=1)
 
 
-def maps_loss(fine: Tensor, maps: dict[int, int], targets: BoxTargets) -> Tensor:
-    """Cross-entropy between where in a RoI the map of a joint points and where the joint is.
+def heatmap_loss(heatmaps: Tensor, of_joint: dict[int, int], targets: BoxTargets) -> Tensor:
+    """Cross-entropy between where in a RoI the heat map of a joint points and where the joint is.
 
     As of Mask R-CNN's keypoint head (He et al., ICCV 2017), but a joint's place is shared by the
     four cells around it. Averaged over the joints that are in a box, and over the positive boxes.
 
     Args:
-        fine: (R, M, S, S) maps pooled from the boxes.
-        maps: by joint, its map.
+        heatmaps: (R, M, S, S) pooled from the boxes.
+        of_joint: by joint, its heat map.
     """
     positive = targets.positive
-    joints, index = list(maps), list(maps.values())
-    side = fine.shape[-1]
-    logits = sharpened(fine[positive][:, index].float()).log_softmax(dim=2)
+    joints, index = list(of_joint), list(of_joint.values())
+    side = heatmaps.shape[-1]
+    logits = sharpened(heatmaps[positive][:, index].float()).log_softmax(dim=2)
     place = targets.relative_poses(positive)[:, joints, :2] * side - 0.5
     inside = ((place >= -0.5) & (place <= side - 0.5)).all(dim=2)
     inside &= targets.valid[positive][:, joints, 0]
@@ -61,17 +61,17 @@ def maps_loss(fine: Tensor, maps: dict[int, int], targets: BoxTargets) -> Tensor
     return per_box.sum() / max(1, len(positive))
 
 
-def trust_loss(choice: MapChoice, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
-    """Binary cross-entropy of trusting a joint's map against whether it is nearer than the
+def gate_loss(fusion: Fusion, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
+    """Binary cross-entropy of the fusion gate against whether a joint's heat map is nearer than the
     regressor, averaged over the valid joints of the positive boxes."""
     positive, classes, wanted = targets.offsets(anchor_poses)
-    joints = choice.joints
+    joints = fusion.joints
     wanted, asked = wanted[:, joints, :2], targets.valid[positive][:, joints, 0]
     with torch.no_grad():
-        pointed = (choice.pointed[positive, classes] - wanted).norm(dim=2)
-        regressed = (choice.regressed[positive, classes][:, joints] - wanted).norm(dim=2)
-        nearer = (pointed < regressed).float()
-    total = F.binary_cross_entropy_with_logits(choice.logits[positive], nearer, reduction="none")
+        decoded = (fusion.decoded[positive, classes] - wanted).norm(dim=2)
+        regressed = (fusion.regressed[positive, classes][:, joints] - wanted).norm(dim=2)
+        nearer = (decoded < regressed).float()
+    total = F.binary_cross_entropy_with_logits(fusion.logits[positive], nearer, reduction="none")
     return (total * asked).sum() / asked.sum().clamp(min=1)
 
 

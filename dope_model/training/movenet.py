@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
-from dope_model.network.joint_maps import KEYPOINTS, maps_of_joints
-from dope_model.network.pyramid import HandMaps
+from dope_model.network.keypoint_head import KEYPOINTS, heatmap_of_joint
+from dope_model.network.pyramid import HandHeatmaps
 from dope_model.training.tfjs import read_tfjs
 
 MODEL = "package/models/movenet-multipose.json"
@@ -18,7 +18,7 @@ _PYRAMID = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extracto
 _HEAD = "StatefulPartitionedCall/kpt_heatmap_0/"
 _HAND_BLOCKS = "backbone.part_maps.hands.blocks"
 _EPS = 1e-5  # of our batch norms
-TRUSTED, UNTRUSTED = 0.7, -0.7  # probabilities of 0.67 and 0.33
+OPEN, CLOSED = 0.7, -0.7  # logits of the fusion gate
 
 
 def movenet_tensors(package: Path) -> dict[str, Tensor]:
@@ -66,7 +66,7 @@ def movenet_tensors(package: Path) -> dict[str, Tensor]:
         block(f"{ours}.2", f"{ours}.3", f"{theirs}_project")
     found[f"{blocks}.0.0.weight"], shift = _for_normalised_rgb(found[f"{blocks}.0.0.weight"])
     found[f"{blocks}.0.1.bias"] += shift * found[f"{blocks}.0.1.weight"]
-    own = tuple(f"{blocks}.{k}." for k in range(HandMaps.first, HandMaps.last + 1))
+    own = tuple(f"{blocks}.{k}." for k in range(HandHeatmaps.first, HandHeatmaps.last + 1))
     hands = {
         name.replace(blocks, _HAND_BLOCKS): value
         for name, value in found.items()
@@ -120,10 +120,11 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def start_at_maps(network: DopeNetwork, known: int = KEYPOINTS) -> None:
-    """Trust, at first, the `known` first maps, by default MoveNet's, and the others not yet."""
-    for part, branches in network.branches.items():
-        trust = branches.map_trust.trust
-        nn.init.zeros_(trust.weight)
-        for row, point in enumerate(maps_of_joints(part, branches.part.joints).values()):
-            trust.bias[row] = TRUSTED if point < known else UNTRUSTED
+def open_gates(network: DopeNetwork, known: int = KEYPOINTS) -> None:
+    """Open the fusion gates to the first `known` heat maps, by default MoveNet's, and close them to
+    the others."""
+    for part, head in network.branches.items():
+        gate = head.map_trust.trust
+        nn.init.zeros_(gate.weight)
+        for row, heatmap in enumerate(heatmap_of_joint(part, head.part.joints).values()):
+            gate.bias[row] = OPEN if heatmap < known else CLOSED

@@ -1,9 +1,10 @@
-"""Regressors by least squares: a part's poses as linear functions of what its branches get.
+"""Regressors by least squares: a part's poses as linear functions of what its heads get.
 
-For a part of one shape, as faces are, the landmarks that have a map say together where each of them
-is, those with a weak map and those without one too. Gradient steps find that slowly, and L1 leaves
-what is uncertain in the middle; the best linear functions come from one system of equations. In
-2D they are of what the part's own maps point at, in 3D of the whole vector and the class.
+For a part of one shape, as faces are, the landmarks that have a heat map say together where each of
+them is, those with a weak heat map and those without one too. Gradient steps find that slowly, and
+L1 leaves what is uncertain in the middle; the best linear functions come from one system of
+equations. In 2D they are of the points of the part's own heat maps, in 3D of the whole vector and
+the class.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dope_model.network.dope import DopeNetwork
-from dope_model.network.heads import REGRESSION_WEIGHT, PartBranches, point_columns
+from dope_model.network.heads import REGRESSION_WEIGHT, PartHead
+from dope_model.network.keypoint_head import point_columns
 from dope_model.training.data import Batch
 from dope_model.training.step import LossSettings, draw_boxes
 from dope_model.training.targets import targets_of_boxes
 
-# Boxes that are off by this count half: labels may be wrong, and so may be maps.
+# Boxes that are off by this count half: labels may be wrong, and so may be heat maps.
 DOUBT_2D = 0.03  # of the box
 DOUBT_3D = 0.02  # m
 STRENGTH_2D = 0.01
 STRENGTH_3D = 0.3
 _ROUNDS = 4
-_REGRESSOR = -5.0  # logit of trusting a map: the regressor alone counts
+_REGRESSOR = -5.0  # logit of the fusion gate: the regressor alone counts
 
 
 @dataclass
@@ -35,7 +37,7 @@ class PositiveRois:
     """P boxes of one part with all joints known.
 
     Attributes:
-        vectors: (P, channels) what its branches get.
+        vectors: (P, channels) what its heads get.
         classes: (P,) from 0.
         poses: (P, J, 5) 2D in units of the box, 3D in metres.
     """
@@ -61,7 +63,7 @@ def positive_rois(
         rows = targets.positive
         rows = rows[targets.valid[rows].all(dim=2).all(dim=1)]
         kept = [drawn.boxes[rows[drawn.image[rows] == i]] for i in range(len(batch.images))]
-        vectors = network.roi_vectors(network.pool(features, kept)).float()
+        vectors = network.roi_vectors(network.pool(features, kept)).vector.float()
         found.append((vectors, targets.labels[rows] - 1, targets.relative_poses(rows)))
     network.eval()
     return PositiveRois(*(torch.cat(values).cpu() for values in zip(*found, strict=True)))
@@ -96,13 +98,13 @@ def robust_ridge(x: Tensor, y: Tensor, strength: float, doubt: float) -> tuple[T
 
 
 @torch.no_grad()
-def fit_regressors(branches: PartBranches, part: str, rois: PositiveRois) -> None:
-    """Put the best linear functions into a part's regressors, and trust them instead of the maps.
+def fit_regressors(head: PartHead, part: str, rois: PositiveRois) -> None:
+    """Put the best linear functions into a part's regressors, and close its gate to heat maps.
 
     Raises:
         ValueError: there are too few boxes to fit so many weights.
     """
-    classes, joints = branches.part.anchor_poses, branches.part.joints
+    classes, joints = head.part.anchor_poses, head.part.joints
     channels = rois.vectors.shape[1]
     if len(rois.vectors) < 1000:
         raise ValueError(
@@ -117,14 +119,14 @@ def fit_regressors(branches: PartBranches, part: str, rois: PositiveRois) -> Non
     everything = torch.cat([rois.vectors, of_class], dim=1)
     deep, deep_bias = robust_ridge(everything, rois.poses[..., 2:], STRENGTH_3D, DOUBT_3D)
     deep, deep_biases = deep[:channels], deep_bias + deep[channels:]  # one of each class
-    weight = branches.pose_pred.weight.view(classes, 5 * joints, channels)
-    bias = branches.pose_pred.bias.view(classes, 5 * joints)
-    anchors = branches.anchor_poses
+    weight = head.pose_pred.weight.view(classes, 5 * joints, channels)
+    bias = head.pose_pred.bias.view(classes, 5 * joints)
+    anchors = head.anchor_poses
     split = 2 * joints  # u, v of all joints, then x, y, z of all
     weight[:, :split] = 0
     weight[:, :split, points] = REGRESSION_WEIGHT * flat.flatten(1).T
     weight[:, split:] = REGRESSION_WEIGHT * deep.flatten(1).T
     bias[:, :split] = REGRESSION_WEIGHT * (flat_bias - anchors[..., :2]).flatten(1)
     bias[:, split:] = REGRESSION_WEIGHT * (deep_biases - anchors[..., 2:]).flatten(1)
-    branches.map_trust.trust.weight.zero_()
-    branches.map_trust.trust.bias.fill_(_REGRESSOR)
+    head.map_trust.trust.weight.zero_()
+    head.map_trust.trust.bias.fill_(_REGRESSOR)

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from dope_model.network.dope import DopeNetwork
-from dope_model.network.joint_maps import maps_of_joints
+from dope_model.network.keypoint_head import heatmap_of_joint
+from dope_model.network.roi_features import Features
 from dope_model.training.data import Batch
 from dope_model.training.losses import (
     classification_loss,
     distillation_class_loss,
     distillation_pose_loss,
-    maps_loss,
+    gate_loss,
+    heatmap_loss,
     regression_loss,
-    trust_loss,
 )
 from dope_model.training.proposals import proposals_and_losses
 from dope_model.training.targets import (
@@ -41,8 +42,8 @@ class LossSettings:
             as a detector looks at, are harder to tell from an instance than 2000.
         expert_boxes: at most so many positive boxes of each expert join them.
         regression, distillation: weights of the terms; 1 is equation 2.
-        maps: weight of the term for a backbone's maps of joints, if it has any. It only has to
-            make up for their values, which are several times the others'.
+        heatmaps: weight of the term for a backbone's heat maps, if it has any. It only makes up
+            for their values, which are several times the others'.
     """
 
     boxes_per_image: int = 256
@@ -51,7 +52,7 @@ class LossSettings:
     expert_boxes: int = 32
     regression: float = 1.0
     distillation: float = 1.0
-    maps: float = 0.3
+    heatmaps: float = 0.3
 
 
 @dataclass
@@ -125,9 +126,11 @@ def training_losses(
         anchors = network.branches[part].anchor_poses
         losses[f"{part}/class"] = classification_loss(output.logits, wanted)
         losses[f"{part}/pose"] = settings.regression * regression_loss(output, anchors, wanted)
-        if pooled[1] is not None:
-            losses[f"{part}/maps"] = _maps_term(part, pooled[1], anchors, wanted, settings)
-            losses[f"{part}/trust"] = trust_loss(output.choice, anchors, wanted)
+        if pooled.heatmaps is not None:
+            losses[f"{part}/heatmaps"] = _heatmap_term(
+                part, pooled.heatmaps, anchors, wanted, settings
+            )
+            losses[f"{part}/gate"] = gate_loss(output.fusion, anchors, wanted)
     for part, found in from_experts.items():
         where = _rows_of_expert(part, sampled, from_experts)
         output = outputs[part]
@@ -144,42 +147,43 @@ def training_losses(
 def draw_boxes(
     network: DopeNetwork,
     batch: Batch,
-    features: Tensor,
+    features: Features,
     settings: LossSettings,
     generator: torch.Generator | None = None,
 ) -> tuple[ImageBoxes, dict[str, Tensor]]:
-    """The boxes that the branches learn from, and the RPN's losses, by name."""
+    """The boxes that the heads learn from, and the RPN's losses, by name."""
     proposals, losses = proposals_and_losses(
-        network.rpn, batch.images, features, batch.targets, generator
+        network.rpn, batch.images, features.coarse, batch.targets, generator
     )
     best = [boxes[: settings.proposals].detach() for boxes in proposals]
     share = settings.positive_share
     return sample_boxes(best, batch.targets, settings.boxes_per_image, share, generator), losses
 
 
-def map_losses(
+def heatmap_losses(
     network: DopeNetwork, batch: Batch, settings: LossSettings, parts: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Only the terms of the maps of some parts' joints, on boxes around the instances, weighted.
+    """Only the terms of the heat maps of some parts' joints, on boxes around the instances,
+    weighted.
 
-    Proposals and branches are left out, which are most of a step's cost on small canvases.
+    Proposals and heads are left out, which are most of a step's cost on small canvases.
     """
     features = network.features(batch.images)
     found = boxes_around([batch.targets[part] for part in parts])
-    fine = network.pool_maps(features, found.split())
+    heatmaps = network.pool_heatmaps(features, found.split())
     losses = {}
     for part in parts:
         wanted = targets_of_boxes(found, batch.targets[part])
         anchors = network.branches[part].anchor_poses
-        losses[f"{part}/maps"] = _maps_term(part, fine, anchors, wanted, settings)
+        losses[f"{part}/heatmaps"] = _heatmap_term(part, heatmaps, anchors, wanted, settings)
     return losses
 
 
-def _maps_term(
-    part: str, fine: Tensor, anchors: Tensor, wanted: BoxTargets, settings: LossSettings
+def _heatmap_term(
+    part: str, heatmaps: Tensor, anchors: Tensor, wanted: BoxTargets, settings: LossSettings
 ) -> Tensor:
-    maps = maps_of_joints(part, anchors.shape[1])
-    return settings.maps * maps_loss(fine, maps, wanted)
+    of_joint = heatmap_of_joint(part, anchors.shape[1])
+    return settings.heatmaps * heatmap_loss(heatmaps, of_joint, wanted)
 
 
 def boxes_around(targets: list[BatchTargets]) -> ImageBoxes:

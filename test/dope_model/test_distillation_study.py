@@ -112,7 +112,7 @@ def test_maps_of_joints_come_first_where_they_are_asked_for(data, capsys):
         lines = (out / f"{name} maps" / "losses.jsonl").read_text().splitlines()
         assert len(lines) == count
         assert {term for term in json.loads(lines[-1]) if "/" in term} == {
-            f"{part}/maps" for part in (("face",) if "face" in name else PARTS)
+            f"{part}/heatmaps" for part in (("face",) if "face" in name else PARTS)
         }
     weights = {
         name: load_checkpoint(out / file).state

@@ -13,6 +13,7 @@ from random_networks import SMALL, small_checkpoint  # noqa: E402
 from dope_model import __main__ as program  # noqa: E402
 from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample  # noqa: E402
+from dope_model.network.roi_features import RoiFeatures  # noqa: E402
 from dope_model.skeleton import BODY, BODY14  # noqa: E402
 from dope_model.training.fourteen_joints import widened  # noqa: E402
 
@@ -20,7 +21,7 @@ from dope_model.training.fourteen_joints import widened  # noqa: E402
 def test_widening_changes_no_other_output_and_puts_the_neck_between_the_shoulders():
     checkpoint = small_checkpoint()
     before, after = checkpoint.build(SMALL), widened(checkpoint).build(SMALL)
-    pooled = torch.randn(5, before.branches["body"].cls_score.in_features)
+    pooled = RoiFeatures(torch.randn(5, before.branches["body"].cls_score.in_features))
     with torch.inference_mode():
         for part in before.branches:
             old, new = before.branches[part](pooled), after.branches[part](pooled)

@@ -1,7 +1,8 @@
-"""The backbone with maps of keypoints: its pieces, and the weights that it starts from."""
+"""The backbone with heat maps: its pieces, and the weights that it starts from."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,33 +12,46 @@ import torch
 from packages import package
 from random_networks import small_checkpoint
 from torch.nn import functional as F
+from torchvision.ops import roi_align
 
 from dope_model.__main__ import main
 from dope_model.checkpoint import load_checkpoint, save_checkpoint
 from dope_model.experts.tfjs_weights import tfjs_weights
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
-from dope_model.network.heads import DECISION, MapTrust, poses_from_deltas
-from dope_model.network.joint_maps import HAND_MAPS, KEYPOINTS, MAPS, maps_of_joints
-from dope_model.network.pyramid import ConvSame, unfold_maps
-from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of
+from dope_model.network.heads import poses_from_deltas
+from dope_model.network.keypoint_head import (
+    CONFIDENCE,
+    GATE_SLOPE,
+    HAND_HEATMAPS,
+    HEATMAPS,
+    KEYPOINTS,
+    PEAK,
+    POINT_SCALE,
+    SHARPNESS,
+    FusionGate,
+    decode_heatmaps,
+    heatmap_of_joint,
+)
+from dope_model.network.pyramid import ConvSame
+from dope_model.network.roi_features import RoiFeatures
 from dope_model.skeleton import BODY, FACE84
 from dope_model.training import movenet
-from dope_model.training.movenet import TRUSTED, UNTRUSTED, start_at_maps
+from dope_model.training.movenet import CLOSED, OPEN, open_gates
 from dope_model.training.pretrained import convert_backbone
 from dope_model.training.tfjs import read_tfjs
 
 CONFIG = NetworkConfig({"body": PartConfig(13, 3)}, backbone="mobilenet_v2_keypoints")
 
 
-def test_maps_point_at_their_peak():
+def test_heat_maps_point_at_their_peak():
     """A Gaussian is the softmax of a parabola: its mean is known."""
     side, x, y, spread = 28, 0.3, 0.65, 0.03
     grid = (torch.arange(side) + 0.5) / side
     distance = (grid[None, :] - x) ** 2 + (grid[:, None] - y) ** 2
     logits = 2.0 - distance / (2 * SHARPNESS * spread**2)
     flat = torch.full((side, side), -3.0)
-    values = points_of(torch.stack([logits, flat])[None])[0].view(5, 2)
+    values = decode_heatmaps(torch.stack([logits, flat])[None])[0]
     mean_x, mean_y, sure, peak_x, peak_y = values[:, 0].tolist()
     for found in ((mean_x, mean_y), (peak_x, peak_y)):
         assert np.array(found) / POINT_SCALE + 0.5 == pytest.approx([x, y], abs=1e-3)
@@ -51,7 +65,7 @@ def test_points_are_those_of_softmax_and_argmax():
     maps = 2 * torch.randn(4, 9, side, side, generator=torch.Generator().manual_seed(1)) - 4
     maps[0, 0, 0, 27], maps[0, 1, 27, 0] = 9.0, 9.0
     grid = ((torch.arange(side) + 0.5) / side - 0.5) * POINT_SCALE
-    found = points_of(maps).view(4, 5, 9)
+    found = decode_heatmaps(maps)
     for roi, which in np.ndindex(4, 9):
         logits = SHARPNESS * maps[roi, which]
         row, column = np.unravel_index(int(logits.argmax()), (side, side))
@@ -65,15 +79,6 @@ def test_points_are_those_of_softmax_and_argmax():
             ]
         wanted.insert(2, maps[roi, which].max().sigmoid())
         torch.testing.assert_close(found[roi, :, which], torch.stack(wanted), atol=1e-5, rtol=1e-4)
-
-
-def test_fine_maps_come_back_out_of_the_one_tensor():
-    maps = torch.randn(2, 5, 24, 16)
-    coarse = torch.randn(2, 7, 6, 4)
-    features = torch.cat([coarse, F.pixel_unshuffle(maps, 4)], dim=1)
-    again, fine = unfold_maps(features, 7)
-    assert torch.equal(again, coarse) and torch.equal(fine, maps)
-    assert unfold_maps(coarse, 7)[1] is None
 
 
 def test_stride_two_is_padded_after_the_map():
@@ -102,14 +107,14 @@ def test_depthwise_stride_two_learns_as_any_convolution():
         torch.testing.assert_close(value.float(), exact.float(), rtol=0.02, atol=0.04)
 
 
-def test_every_map_belongs_to_one_joint():
+def test_every_heat_map_belongs_to_one_joint():
     parts = (("body", 13), ("hand", 21), ("face", 84))
-    body, hand, face = (maps_of_joints(*part) for part in parts)
-    assert maps_of_joints("body", 14) == body
+    body, hand, face = (heatmap_of_joint(*part) for part in parts)
+    assert heatmap_of_joint("body", 14) == body
     assert body.keys() == set(range(13)) and hand.keys() == set(range(21))
     # COCO's: nose, eyes and ears are no joints of ours.
     used = [*range(5), *body.values(), *hand.values(), *face.values()]
-    assert sorted(used) == list(range(MAPS))
+    assert sorted(used) == list(range(HEATMAPS))
     assert body[BODY.index["left_ankle"]] == 15
     # A mirrored face has maps for the same landmarks.
     assert {FACE84.swap[j] for j in face} == face.keys()
@@ -122,37 +127,34 @@ WHOLE = NetworkConfig(
 BOX = torch.tensor([[100.0, 50, 300, 450]])
 
 
-def vectors_that_point(network, place):
-    """A RoI's random vector whose maps point at `place` (MAPS, 2) in the unit box."""
-    vectors = torch.randn(1, network.branches["body"].cls_score.in_features)
-    first = vectors.shape[1] - network.roi_vector.points
-    for axis in range(2):
-        start = first + (PEAK + axis) * MAPS
-        vectors[0, start : start + MAPS] = (place[:, axis] - 0.5) * POINT_SCALE
-    return vectors
+def rois_that_point(network, place):
+    """A RoI's random features whose heat maps point at `place` (HEATMAPS, 2) in the unit box."""
+    points = torch.rand(1, 5, HEATMAPS)
+    points[0, PEAK] = (place.T - 0.5) * POINT_SCALE
+    return RoiFeatures(torch.randn(1, network.roi_vector.channels), points)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_joints_lie_between_what_is_regressed_and_where_their_maps_point(share):
+def test_joints_lie_between_what_is_regressed_and_where_their_heat_maps_point(share):
     """Whatever the class; joints without a map are regressed."""
     network = DopeNetwork(WHOLE)
-    place = torch.rand(MAPS, 2, generator=torch.Generator().manual_seed(1))
-    vectors = vectors_that_point(network, place)
+    place = torch.rand(HEATMAPS, 2, generator=torch.Generator().manual_seed(1))
+    rois = rois_that_point(network, place)
     for part, branches in network.branches.items():
         count, joints = branches.part.anchor_poses, branches.part.joints
         branches.anchor_poses.uniform_(0, 1)
         torch.nn.init.normal_(branches.pose_pred.weight, std=0.05)
         torch.nn.init.zeros_(branches.map_trust.trust.weight)
-        logit = torch.tensor(share).logit(1e-7) / DECISION
+        logit = torch.tensor(share).logit(1e-7) / GATE_SLOPE
         torch.nn.init.constant_(branches.map_trust.trust.bias, logit)
-        trusting = branches(vectors).deltas[0].detach()
+        trusting = branches(rois).deltas[0].detach()
         trust, branches.map_trust = branches.map_trust, None
-        plain = branches(vectors).deltas[0].detach()
+        plain = branches(rois).deltas[0].detach()
         branches.map_trust = trust
         found, depth = poses_from_deltas(BOX.expand(count, 4), branches.anchor_poses, trusting)
         regressed, same = poses_from_deltas(BOX.expand(count, 4), branches.anchor_poses, plain)
         assert torch.equal(depth, same)
-        maps = maps_of_joints(part, joints)
+        maps = heatmap_of_joint(part, joints)
         for joint in range(joints):
             expected = regressed[:, joint]
             if joint in maps:
@@ -161,26 +163,26 @@ def test_joints_lie_between_what_is_regressed_and_where_their_maps_point(share):
             torch.testing.assert_close(found[:, joint], expected, atol=1e-2, rtol=0)
 
 
-def test_the_branches_start_at_the_maps_of_movenet():
+def test_the_gates_start_open_to_the_heat_maps_of_movenet():
     network = DopeNetwork(WHOLE)
     for branches in network.branches.values():
         torch.nn.init.zeros_(branches.pose_pred.weight)
         torch.nn.init.zeros_(branches.pose_pred.bias)
         branches.anchor_poses.uniform_(0, 1)
-    start_at_maps(network)
-    place = torch.rand(MAPS, 2, generator=torch.Generator().manual_seed(1))
-    vectors = vectors_that_point(network, place)
+    open_gates(network)
+    place = torch.rand(HEATMAPS, 2, generator=torch.Generator().manual_seed(1))
+    rois = rois_that_point(network, place)
     shares = {
-        "body": 1 / (1 + np.exp(-DECISION * TRUSTED)),
-        "hand": 1 / (1 + np.exp(-DECISION * UNTRUSTED)),
+        "body": 1 / (1 + np.exp(-GATE_SLOPE * OPEN)),
+        "hand": 1 / (1 + np.exp(-GATE_SLOPE * CLOSED)),
     }
     for part, joint in (("body", BODY.index["right_wrist"]), ("hand", 4)):
         branches = network.branches[part]
         anchor = branches.anchor_poses[1, joint, :2]
-        pointed = place[maps_of_joints(part, branches.part.joints)[joint]]
+        pointed = place[heatmap_of_joint(part, branches.part.joints)[joint]]
         expected = shares[part] * (pointed - anchor)
         torch.testing.assert_close(
-            branches(vectors).deltas[0, 1, joint, :2].detach(), expected.float(), atol=1e-4, rtol=0
+            branches(rois).deltas[0, 1, joint, :2].detach(), expected.float(), atol=1e-4, rtol=0
         )
 
 
@@ -192,17 +194,17 @@ def test_movenets_maps_start_as_they_are_and_can_be_corrected():
     pyramid.keypoints.register_forward_hook(lambda module, inputs, output: seen.append(output))
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        _, before = unfold_maps(pyramid(images), pyramid.channels)
+        before = pyramid(images).heatmaps
         assert torch.equal(before[:, :KEYPOINTS], seen[0])
-        added = torch.randn(MAPS)
-        of_hand = torch.tensor([m in HAND_MAPS for m in range(MAPS)])
+        added = torch.randn(HEATMAPS)
+        of_hand = torch.tensor([m in HAND_HEATMAPS for m in range(HEATMAPS)])
         pyramid.part_maps.people.last.bias += added[~of_hand]
         pyramid.part_maps.hands.fine.last.bias += added[of_hand]
-        _, after = unfold_maps(pyramid(images), pyramid.channels)
+        after = pyramid(images).heatmaps
     torch.testing.assert_close(after - before, added.view(1, -1, 1, 1).expand_as(after))
 
 
-def test_proposals_and_branches_see_what_is_known_of_hands():
+def test_proposals_and_heads_see_what_is_known_of_hands():
     """At stride 16, and what hands' maps are made of; the people's maps are not."""
     torch.manual_seed(0)
     network = DopeNetwork(CONFIG).eval()
@@ -212,11 +214,11 @@ def test_proposals_and_branches_see_what_is_known_of_hands():
     def seen():
         with torch.no_grad():
             features = network.features(images)
-            coarse, fine = unfold_maps(features, network.channels)
-            of_hand = fine[:, HAND_MAPS.start : HAND_MAPS.stop]
-            others = torch.cat([fine[:, : HAND_MAPS.start], fine[:, HAND_MAPS.stop :]], dim=1)
-            pooled = network.pool(features, boxes)[0]
-            return [coarse, network.rpn.head([features])[0][0], pooled, of_hand, others]
+            coarse, fine = features
+            first, stop = HAND_HEATMAPS.start, HAND_HEATMAPS.stop
+            of_hand, others = fine[:, first:stop], torch.cat([fine[:, :first], fine[:, stop:]], 1)
+            pooled = network.pool(features, boxes).coarse
+            return [coarse, network.rpn.head([coarse])[0][0], pooled, of_hand, others]
 
     before = seen()
     for parameter in pyramid.part_maps.hands.blocks.parameters():
@@ -227,10 +229,40 @@ def test_proposals_and_branches_see_what_is_known_of_hands():
     assert torch.equal(before[0][:, :128], after[0][:, :128])  # those of people
 
 
+def test_from_an_image_to_a_joint_by_hand():
+    """The shipped network's bodies: its heat maps pooled by torchvision, decoded in NumPy, and
+    fused with what its linear layers regress."""
+    network = load_checkpoint("dope_lite").build()
+    image = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+    boxes = torch.tensor([[8.0, 4, 90, 92], [30, 20, 70, 60]])
+    head, heatmap_of = network.branches["body"], heatmap_of_joint("body", 13)
+    with torch.no_grad():
+        features = network.features(image)
+        output = network.classify(features, [boxes])["body"]
+        vector = network.roi_vectors(network.pool(features, [boxes])).vector
+        pooled = roi_align(features.heatmaps, [boxes], 28, 1 / 4, 1, aligned=True).double().numpy()
+        gate = 1 / (1 + np.exp(-6 * head.map_trust.trust(vector).double().numpy()))
+        regressed = (head.pose_pred(vector) / 5).view(2, 10, 65)[..., :26].reshape(2, 10, 13, 2)
+    grid = (np.arange(28) + 0.5) / 28
+    for roi, (k, joint) in itertools.product(range(2), enumerate(heatmap_of)):
+        heatmap = pooled[roi, heatmap_of[joint]]
+        row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
+        rows, columns = (slice(max(0, middle - 3), middle + 4) for middle in (row, column))
+        weights = np.exp(4 * (heatmap[rows, columns] - heatmap.max()))
+        weights /= weights.sum()
+        point = (weights.sum(axis=0) @ grid[columns], weights.sum(axis=1) @ grid[rows])
+        decoded = point - head.anchor_poses[:, joint, :2].numpy()
+        expected = gate[roi, k] * decoded + (1 - gate[roi, k]) * regressed[roi, :, joint].numpy()
+        np.testing.assert_allclose(output.deltas[roi, :, joint, :2], expected, atol=1e-4)
+        confidence = 1 / (1 + np.exp(-heatmap.max()))
+        assert output.confidence[roi, joint] == pytest.approx(confidence, abs=1e-5)
+
+
 def test_a_second_peak_pulls_the_mean_only():
     maps = torch.full((1, 1, 28, 28), -9.0)
     maps[0, 0, 5, 6], maps[0, 0, 5, 7], maps[0, 0, 20, 25] = 3.0, 3.0, 3.0 - 1e-6
-    mean_x, mean_y, _, peak_x, peak_y = (points_of(maps)[0] / POINT_SCALE + 0.5).tolist()
+    values = decode_heatmaps(maps)[0, :, 0] / POINT_SCALE + 0.5
+    mean_x, mean_y, _, peak_x, peak_y = values.tolist()
     assert (peak_x, peak_y) == pytest.approx((7 / 28, 5.5 / 28), abs=1e-4)
     assert mean_x == pytest.approx((6.5 + 7.5 + 25.5) / 3 / 28, abs=1e-4)
     assert mean_y == pytest.approx((5.5 + 5.5 + 20.5) / 3 / 28, abs=1e-4)
@@ -426,14 +458,13 @@ def test_another_package_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("part", "joints"), [("body", 13), ("body", 14), ("hand", 21), ("face", 84)]
 )
-def test_a_joint_is_as_sure_as_its_map(part, joints):
-    """One without a map is as sure as the part's maps are on average."""
-    channels = 5 * MAPS + 7
-    trust = MapTrust(part, channels, joints)
-    vectors = torch.rand(3, channels, generator=torch.Generator().manual_seed(4))
-    sure = vectors[:, 7 + 2 * MAPS : 7 + 3 * MAPS].numpy()  # the third value of all maps
-    maps = maps_of_joints(part, joints)
+def test_a_joint_is_as_sure_as_its_heat_map(part, joints):
+    """One without a heat map is as sure as the part's heat maps are on average."""
+    gate = FusionGate(part, 9, joints)
+    points = torch.rand(3, 5, HEATMAPS, generator=torch.Generator().manual_seed(4))
+    sure = points[:, CONFIDENCE].numpy()
+    maps = heatmap_of_joint(part, joints)
     expected = np.repeat(sure[:, list(maps.values())].mean(axis=1)[:, None], joints, axis=1)
     for joint, number in maps.items():
         expected[:, joint] = sure[:, number]
-    assert trust.sureness(vectors).numpy() == pytest.approx(expected, abs=1e-6)
+    assert gate.confidence(points).numpy() == pytest.approx(expected, abs=1e-6)

@@ -300,7 +300,7 @@ def test_proposals_are_those_of_torchvision():
             network.rpn.anchor_generator, network.rpn.head, 0.7, 0.3, 256, 0.5,
             {"training": 1000, "testing": 1000}, {"training": 1000, "testing": 12}, 0.7,
         ).eval()  # fmt: skip
-        (theirs,), _ = stock(ImageList(images, [shape]), {"0": features})
+        (theirs,), _ = stock(ImageList(images, [shape]), {"0": features.coarse})
     assert torch.equal(ours, theirs)
 
 

@@ -13,9 +13,16 @@ from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.config import Mode, PartConfig  # noqa: E402
-from dope_model.network.heads import PartBranches, point_columns  # noqa: E402
-from dope_model.network.joint_maps import FACE_LANDMARKS, MAPS  # noqa: E402
-from dope_model.network.roi_vectors import PEAK, POINT_SCALE, POINT_VALUES  # noqa: E402
+from dope_model.network.heads import PartHead  # noqa: E402
+from dope_model.network.keypoint_head import (  # noqa: E402
+    FACE_LANDMARKS,
+    HEATMAPS,
+    PEAK,
+    POINT_SCALE,
+    POINT_VALUES,
+    point_columns,
+)
+from dope_model.network.roi_features import RoiFeatures  # noqa: E402
 from dope_model.training.anchor_poses import fit_anchor_poses  # noqa: E402
 from dope_model.training.loop import fresh_checkpoint  # noqa: E402
 from dope_model.training.regressors import (  # noqa: E402
@@ -24,7 +31,7 @@ from dope_model.training.regressors import (  # noqa: E402
     robust_ridge,
 )
 
-CHANNELS = 8 + POINT_VALUES * MAPS
+CHANNELS = 8 + POINT_VALUES * HEATMAPS
 
 
 def test_ridge_without_outliers_is_that_of_the_normal_equations():
@@ -65,13 +72,13 @@ def faces(count: int, seed: int) -> PositiveRois:
     vectors = torch.randn(count, CHANNELS, generator=random)
     columns = point_columns("face", CHANNELS, 84)
     seen = (poses[:, list(FACE_LANDMARKS), :2] - 0.5) * POINT_SCALE
-    vectors[:, columns[PEAK, 1:]], vectors[:, columns[PEAK + 1, 1:]] = seen[:, 1:].unbind(dim=2)
+    vectors[:, columns[PEAK, 1:]] = seen[:, 1:].transpose(1, 2)
     return PositiveRois(vectors, torch.arange(count) % 2, poses)
 
 
 @pytest.fixture
-def branches() -> PartBranches:
-    made = PartBranches("face", CHANNELS, PartConfig(84, 2), points=True)
+def branches() -> PartHead:
+    made = PartHead("face", CHANNELS, PartConfig(84, 2), heatmaps=True)
     made.anchor_poses.copy_(torch.rand(2, 84, 5, generator=torch.Generator().manual_seed(3)))
     return made
 
@@ -81,7 +88,8 @@ def test_landmarks_are_found_by_what_the_maps_of_others_say(branches):
     fit_regressors(branches, "face", faces(3000, 0))
     others = faces(50, 1)
     with torch.no_grad():
-        output = branches(others.vectors)
+        points = others.vectors[:, -POINT_VALUES * HEATMAPS :].view(-1, POINT_VALUES, HEATMAPS)
+        output = branches(RoiFeatures(others.vectors, points))
     poses = branches.anchor_poses + output.deltas  # of both classes
     for each_class in poses.unbind(dim=1):
         error = (each_class - others.poses).abs()

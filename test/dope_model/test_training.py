@@ -24,8 +24,14 @@ from dope_model.commands.train import with_changes  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.backbone import stages_of  # noqa: E402
 from dope_model.network.config import Mode  # noqa: E402
-from dope_model.network.heads import MapChoice, PartOutput  # noqa: E402
-from dope_model.network.roi_vectors import PEAK, POINT_SCALE, SHARPNESS, points_of  # noqa: E402
+from dope_model.network.heads import PartOutput  # noqa: E402
+from dope_model.network.keypoint_head import (  # noqa: E402
+    PEAK,
+    POINT_SCALE,
+    SHARPNESS,
+    Fusion,
+    decode_heatmaps,
+)
 from dope_model.pictures import read_rgb  # noqa: E402
 from dope_model.postprocess.integration import integrate  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
@@ -45,11 +51,11 @@ from dope_model.training.losses import (  # noqa: E402
     classification_loss,
     distillation_class_loss,
     distillation_pose_loss,
-    maps_loss,
+    gate_loss,
+    heatmap_loss,
     regression_loss,
-    trust_loss,
 )
-from dope_model.training.movenet import TRUSTED  # noqa: E402
+from dope_model.training.movenet import OPEN  # noqa: E402
 from dope_model.training.norms import let_norms_learn  # noqa: E402
 from dope_model.training.shared_pictures import SharedPictures  # noqa: E402
 from dope_model.training.step import LossSettings, expert_boxes, training_losses  # noqa: E402
@@ -90,7 +96,7 @@ def test_folded_norms_change_neither_losses_nor_gradients(rings, backbone):
         network = checkpoint.build().double().train()
         norms = sum(name.endswith("running_var") for name in network.state_dict())
         assert not fold or fold_frozen_norms(network) == norms
-        features = network.features(batch.images.double())
+        features = network.features(batch.images.double()).coarse
         network.roi_features(features).square().mean().backward()
         results.append({n: p.grad for n, p in network.named_parameters() if p.grad is not None})
     plain, folded = results
@@ -217,7 +223,8 @@ def test_half_precision_on_a_cpu_is_for_the_backbone(rings, tmp_path, monkeypatc
         monkeypatch.setattr(loop, "_multiplies_bfloat16", lambda half=half: half)
         run = Trainer(checkpoint, [rings], settings, tmp_path / str(half), torch.device("cpu"))
         block = DtypeOf(run.network.backbone.blocks[9])
-        assert run.network.features(torch.zeros(1, 3, 96, 96)).dtype == torch.float32
+        features = run.network.features(torch.zeros(1, 3, 96, 96))
+        assert all(x.dtype == torch.float32 for x in features)
         assert block.dtype == (torch.bfloat16 if half else torch.float32)
         losses.append(recorded(run, 1)[0])
         assert all(value.dtype != torch.bfloat16 for value in run.checkpoint.state.values())
@@ -301,16 +308,16 @@ def test_maps_by_hand():
     # 14 cells of weight 1 beside those of 3 and 2; the place is 3/4 in the one, 1/4 in the other.
     expected = -(0.75 * math.log(3 / 19) + 0.25 * math.log(2 / 19))
     targets = BoxTargets(boxes, torch.tensor([0, 2, -1]), poses, valid)
-    assert maps_loss(fine, maps, targets).item() == pytest.approx(expected)
+    assert heatmap_loss(fine, maps, targets).item() == pytest.approx(expected)
     # A second positive box without a joint in it halves the mean.
     targets.labels[2] = 1
     poses[2, :, 0] = 20
-    assert maps_loss(fine, maps, targets).item() == pytest.approx(expected / 2)
-    assert maps_loss(fine, maps, replace(targets, labels=torch.zeros(3).long())).item() == 0
+    assert heatmap_loss(fine, maps, targets).item() == pytest.approx(expected / 2)
+    assert heatmap_loss(fine, maps, replace(targets, labels=torch.zeros(3).long())).item() == 0
 
 
-def test_maps_learn_where_joints_are():
-    """Following the gradient moves what `points_of` says onto the joint, also to the very edge."""
+def test_heat_maps_learn_where_joints_are():
+    """Following the gradient moves the decoded point onto the joint, also to the very edge."""
     boxes = torch.tensor([[0.0, 0, 28, 28]])
     poses = torch.zeros(1, 2, 5)
     poses[0, :, :2] = torch.tensor([[20.3, 9.0], [28.0, 0.2]])
@@ -318,16 +325,16 @@ def test_maps_learn_where_joints_are():
     fine = torch.zeros(1, 2, 28, 28, requires_grad=True)
     targets = BoxTargets(boxes, torch.tensor([1]), poses, valid)
     for _ in range(200):
-        loss = maps_loss(fine, {0: 0, 1: 1}, targets)
+        loss = heatmap_loss(fine, {0: 0, 1: 1}, targets)
         (gradient,) = torch.autograd.grad(loss, fine)
         fine = (fine - gradient).detach().requires_grad_(True)
-    places = points_of(fine)[0].view(5, 2)[PEAK:].T / POINT_SCALE + 0.5
+    places = decode_heatmaps(fine)[0, PEAK].T / POINT_SCALE + 0.5
     torch.testing.assert_close(places * 28, poses[0, :, :2], atol=0.6, rtol=0)
 
 
-def test_trust_by_hand():
-    """The map is nearer for one joint of one box, the regressor for another; a third is not seen,
-    and a fourth has no map."""
+def test_the_gate_by_hand():
+    """The heat map is nearer for one joint of one box, the regressor for another; a third is not
+    seen, and a fourth has no heat map."""
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 100, 200]])
     anchors = torch.zeros(2, 4, 5)
     anchors[1, :, 0] = 0.5
@@ -339,12 +346,12 @@ def test_trust_by_hand():
     valid = torch.ones(2, 4, 2, dtype=torch.bool)
     valid[1, 2, 0] = False
     logits = torch.tensor([[9.0, 9, 9], [math.log(3), math.log(3), -5]])
-    choice = MapChoice(logits, regressed, pointed, torch.tensor([0, 1, 2]))
+    fusion = Fusion(logits, regressed, pointed, torch.tensor([0, 1, 2]))
     expected = -(math.log(3 / 4) + math.log(1 / 4)) / 2
     targets = BoxTargets(boxes, torch.tensor([0, 2]), poses, valid)
-    assert trust_loss(choice, anchors, targets).item() == pytest.approx(expected, rel=1e-5)
+    assert gate_loss(fusion, anchors, targets).item() == pytest.approx(expected, rel=1e-5)
     nobody = replace(targets, labels=torch.zeros(2, dtype=torch.int64))
-    assert trust_loss(choice, anchors, nobody).item() == 0
+    assert gate_loss(fusion, anchors, nobody).item() == 0
 
 
 def test_distilled_scores_by_hand():
@@ -613,14 +620,14 @@ def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
     run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
     before = {name: value.clone() for name, value in run.network.named_parameters()}
     losses = recorded(run, 24)
-    assert all(list(step) == ["face/maps"] for step in losses)
-    values = [step["face/maps"] for step in losses]
+    assert all(list(step) == ["face/heatmaps"] for step in losses)
+    values = [step["face/heatmaps"] for step in losses]
     assert sum(values[-6:]) < 0.8 * sum(values[:6])
     changed = {n for n, v in run.network.named_parameters() if not torch.equal(v, before[n])}
     assert changed and all(name.startswith("backbone.") for name in changed)
     trusting = load_checkpoint(tmp_path / "weights.safetensors").state
     assert trusting["branches.face.map_trust.trust.bias"].tolist() == pytest.approx(
-        [TRUSTED] * len(trust), abs=1e-3
+        [OPEN] * len(trust), abs=1e-3
     )
 
 
@@ -658,7 +665,7 @@ def test_the_maps_of_hands_learn_alone(rings, tmp_path):
     run = Trainer(checkpoint, [source], settings, folder, torch.device("cpu"))
     assert [path.name for path, _ in run.views.items] == [s.file for s in samples[::2]]
     assert list(run.views[0, 0][1]) == ["hand"]  # other targets would cost time for nothing
-    assert all(list(step) == ["hand/maps"] for step in recorded(run, 2))
+    assert all(list(step) == ["hand/heatmaps"] for step in recorded(run, 2))
     after = load_checkpoint(folder / "weights.safetensors").state
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith("backbone.part_maps.hands.") for name in changed)
