@@ -1,6 +1,6 @@
 """Ten rendered seconds of two people who walk, gesture and cross, with their exact labels.
 
-Made by `python -m dope_model.rendering.clip`; frame k of the clip is sample k of the labels.
+Made by `python -m tools.sample_clip`; frame k of the clip is sample k of the labels.
 """
 
 from pathlib import Path

@@ -18,9 +18,9 @@ from dope_model.rendering.camera import Camera
 from dope_model.rendering.collision import segment_distance
 from dope_model.rendering.hands import FINGER_LIMITS, GESTURES, sample_fingers
 from dope_model.rendering.labels import visibility
+from dope_model.rendering.limbs import ArmAngles, two_bones
 from dope_model.rendering.meshes import Topology, box, revolved
 from dope_model.rendering.places import Occupied, sample_place
-from dope_model.rendering.posing import ArmAngles, two_bones
 from dope_model.rendering.renderer import FAR, NEAR, Frame
 
 seeds = st.integers(0, 2**32 - 1)

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("scipy")
 
 from dope_model.rendering.body import SIDES
+from dope_model.rendering.limbs import ArmAngles
 from dope_model.rendering.pose_library import POSES_FILE, SOURCES, PoseLibrary, pose_library
-from dope_model.rendering.posing import ArmAngles
 
 
 def test_the_library_holds_hundreds_of_possible_poses():

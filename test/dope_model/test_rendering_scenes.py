@@ -20,11 +20,11 @@ from dope_model.rendering import RENDERING_VERSION, generate
 from dope_model.rendering.body import BODY_VERTICES, skin
 from dope_model.rendering.camera import Camera
 from dope_model.rendering.generate import LABELS_FILE, RenderSettings, render_images
-from dope_model.rendering.motion import Walk, Walker
 from dope_model.rendering.person import Person
 from dope_model.rendering.posing import Poser
 from dope_model.rendering.scene import sample_scene
 from dope_model.skeleton import BODY14, FACE84, HAND, PARTS
+from tools.sample_clip.motion import Walk, Walker
 
 IMAGES = 4
 

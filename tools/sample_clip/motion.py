@@ -8,8 +8,9 @@ import numpy as np
 
 from dope_model.rendering.body import SIDES, rotation
 from dope_model.rendering.hands import GESTURES, FingerPose
+from dope_model.rendering.limbs import SIGN, ArmAngles
 from dope_model.rendering.person import Person, PosedPerson
-from dope_model.rendering.posing import SIGN, ArmAngles, Controls
+from dope_model.rendering.posing import Controls, Pose
 
 CYCLE = 1.08
 """s, from one step of a foot to its next."""
@@ -219,8 +220,6 @@ def _turn_between(start: float, end: float) -> float:
     return (end - start + 180) % 360 - 180
 
 
-def _rest_pose(person: Person):
-    from dope_model.rendering.posing import Pose
-
+def _rest_pose(person: Person) -> Pose:
     identity = np.tile(np.eye(3), (len(person.model.bones), 1, 1))
     return Pose(identity, person.heads, "rest")
