@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dope_model.camera.rotation import rotate_back, rotate_image
-from dope_model.hints import pip_install
+from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
@@ -89,7 +89,7 @@ class WholeBodyDetector:
         except ImportError as error:
             raise ImportError(
                 f"the network needs PyTorch, torchvision and safetensors ({error}): "
-                + pip_install("torch", "torchvision", "safetensors")
+                + pip_install(*NETWORK_PACKAGES)
                 + f"; the model {EXPERTS!r} needs none of them"
             ) from error
         from dope_model.postprocess.fusion import detect_parts

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+NETWORK_PACKAGES = ("torch", "torchvision", "safetensors")
+"""What the network needs beside the packages of everything."""
+
 # Their packages are compiled for NumPy 1; pip would bring NumPy 2 with what it installs.
 _ROS_ON_NUMPY_1 = ("humble", "iron", "jazzy", "kilted")
 

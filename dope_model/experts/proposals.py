@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dope_model.experts.joints import body_from_coco
+from dope_model.experts.models import MissingModelError
 from dope_model.experts.regions import Region, angle_of_right, angle_of_up, enclosing_region
+from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.poses import PartDetections, boxes_around
 from dope_model.skeleton import BODY, FACE84
 
@@ -92,18 +94,23 @@ class NetworkProposals:
         enough_joints: trusted joints with which the network would report a body itself.
 
     Raises:
-        ImportError: a package that the network needs is missing.
+        MissingModelError: a package that the network needs is missing.
     """
 
     # Parts of the thresholds that the weights come with.
     _SCORE, _SURENESS = 0.5, 0.8
 
     def __init__(self, engine: str = "auto") -> None:
-        from dope_model.checkpoint import load_checkpoint
-        from dope_model.detector import DEFAULT_MODEL
-        from dope_model.network.config import mode_named
-        from dope_model.runtime import load_looks
-
+        try:
+            from dope_model.checkpoint import load_checkpoint
+            from dope_model.detector import DEFAULT_MODEL
+            from dope_model.network.config import mode_named
+            from dope_model.runtime import load_looks
+        except ImportError as error:
+            raise MissingModelError(
+                f"these experts need the network's packages ({error}): "
+                + pip_install(*NETWORK_PACKAGES)
+            ) from error
         checkpoint = load_checkpoint(DEFAULT_MODEL)
         self._run = load_looks(engine, checkpoint, mode_named("realtime", checkpoint.mode), "auto")
         self.enough_joints = checkpoint.integration["body"].min_trusted

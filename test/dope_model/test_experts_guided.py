@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from dope_model.experts import MissingModelError
 from dope_model.experts.bodies import BodyLooks, pose_of_joints
 from dope_model.experts.guided import GuidedExperts, looks_agree
 from dope_model.experts.joints import HAND_POINTS, hand_from_mediapipe, hand_to_mediapipe
-from dope_model.experts.proposals import Guess, region_of_face
+from dope_model.experts.proposals import Guess, NetworkProposals, region_of_face
 from dope_model.skeleton import BODY, FACE84
 
 
@@ -135,3 +136,10 @@ def test_the_astronaut(guided):
 def test_nobody_is_found_where_nobody_is(guided):
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     assert not any(len(detections) for detections in guided(noise).values())
+
+
+def test_missing_packages_of_the_network_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "dope_model.checkpoint", raising=False)
+    with pytest.raises(MissingModelError, match="torchvision"):
+        NetworkProposals()
