@@ -59,7 +59,10 @@ def blocks(page: Path) -> list[str]:
 def mentions(page: Path) -> list[str]:
     """The commands within sentences; they may leave out what they are called with."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
-    return [re.sub(r"\s+", " ", found) for found in re.findall(r"`(python -m dope[^`]*)`", text)]
+    return [
+        re.sub(r"\s+", " ", found)
+        for found in re.findall(r"`(python -m (?:dope|tools)[^`]*)`", text)
+    ]
 
 
 class Parsed(BaseException):
@@ -95,7 +98,9 @@ def parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         runpy.run_module(module, run_name="__main__")
 
 
-COMMANDS = sorted({line for page in PAGES for line in blocks(page) if "python -m dope" in line})
+COMMANDS = sorted(
+    {line for page in PAGES for line in blocks(page) if re.match("python -m (dope|tools)", line)}
+)
 MENTIONED = sorted({text for page in PAGES for text in mentions(page)} - set(COMMANDS))
 
 
