@@ -16,10 +16,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dope_model.detector import DEFAULT_MODEL
 from dope_model.network.config import MODE_NAMES
 from dope_model.runtime import ENGINES
 from dope_model.tracking.smoothing import OneEuroSettings
+from dope_model.weights import DEFAULT_MODEL
 
 Value = bool | int | float | str
 
@@ -351,9 +351,10 @@ DOPE_NODE = (
 DEMO_CAMERA = (
     Setting(
         "source",
-        "astronaut",
-        "What is published: 'astronaut' (scikit-image's picture), 'clip' (two rendered people), a "
-        "picture, a folder of pictures, a video, or a camera as /dev/videoN or N.",
+        "people",
+        "What is published: 'people' (a picture of two rendered people), 'clip' (two who walk), "
+        "'astronaut' (scikit-image's photo), a picture, a folder of pictures, a video, or a camera "
+        "as /dev/videoN or N.",
     ),
     Setting("rate", 15.0, "Images per second.", minimum=0.1, maximum=240.0, unit="Hz"),
     Setting(

@@ -28,12 +28,13 @@ from rosbags.serde import SerdeError
 from tqdm import tqdm
 
 from dope_model.camera.placement import Camera, Intrinsics, place_people
-from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
+from dope_model.detector import WholeBodyDetector
 from dope_model.drawing import draw_people
 from dope_model.errors import Failure
 from dope_model.network.config import MODE_NAMES
 from dope_model.poses import WholeBody
 from dope_model.tracking.tracker import PersonTracker
+from dope_model.weights import DEFAULT_MODEL
 from dope_ros.messages.camera_info import (
     BadCameraInfoError,
     BadDepthError,

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 
 from dope_model.hints import pip_install
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
-from dope_model.sample import CLIP
+from dope_model.sample import CLIP, PEOPLE
 from dope_ros.messages.conversions import rgb_to_image
 from dope_ros.node import parameters
 from dope_ros.node.running import run_node
@@ -165,7 +165,7 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         return Video(int(camera[1]), settings)
     if source == "astronaut":
         return Pictures([_astronaut()], settings)
-    path = CLIP if source == "clip" else Path(source).expanduser()
+    path = {"people": PEOPLE, "clip": CLIP}.get(source, Path(source).expanduser())
     if path.is_dir():
         pictures = pictures_in(path)
         if not pictures:
@@ -173,8 +173,8 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         return Pictures(pictures, settings)
     if not path.exists():
         raise SourceError(
-            f"source {source!r}: there is no such file or folder, and it is neither 'astronaut' "
-            "nor 'clip' nor a camera"
+            f"source {source!r}: there is no such file or folder, and it is none of 'people', "
+            "'clip', 'astronaut' or a camera"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return Pictures([read_picture(path)], settings)
