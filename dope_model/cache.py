@@ -1,4 +1,4 @@
-"""Folders for downloaded and generated files, and hashes of files."""
+"""Where downloaded and made files are kept, and what tells one file from another."""
 
 from __future__ import annotations
 

@@ -17,11 +17,12 @@ from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
-from dope_model.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from dope_model.runtime import Engine
 
+DEFAULT_MODEL = "dope_lite"
+"""The network whose weights come with the package."""
 EXPERTS = "experts"
 PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
 
@@ -55,7 +56,7 @@ class WholeBodyDetector:
         cls,
         model: str = DEFAULT_MODEL,
         device: str = "auto",
-        mode: str = "realtime",
+        mode: str = "auto",
         engine: str = "auto",
     ) -> WholeBodyDetector:
         """Load a model by name or file.
@@ -65,8 +66,8 @@ class WholeBodyDetector:
                 "experts:fast"), "experts:guided" or "experts:thorough" for the ready-made part
                 experts.
             device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
-            mode: "realtime" (400 px, 50 proposals, FP16), "paper" (800 px, 1000 proposals) or
-                "trained" (what the weights were trained for), for networks.
+            mode: for networks: "auto" (what the weights were made for), "realtime" (400 px, 50
+                proposals, FP16), "paper" (800 px, 1000 proposals) or "trained" (as in training).
             engine: "auto" (the fastest that is installed), "tensorrt", "torch", "openvino" or
                 "int8", for networks; see `dope_model.runtime.load_looks`.
 

@@ -6,11 +6,13 @@ vouch for are hollow and their bones thin.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from dope_model.camera.placement import Intrinsics, place_people
-from dope_model.poses import PartPose, WholeBody
+from dope_model.poses import WholeBody
 from dope_model.skeleton import Color, Skeleton
 
 _BACKGROUND = (250, 250, 248)
@@ -50,7 +52,12 @@ def draw_people_3d(
     width, height = size
     canvas = np.full((height, width, 3), _BACKGROUND, np.uint8)
     placed = place_people(people, Intrinsics.assumed(*image_size))
-    parts = [(person, slot, points) for person, slots in placed for slot, points in slots.items()]
+    parts = [
+        (person, slot, points)
+        for person in placed
+        for slot, pose in person.parts()
+        if (points := pose.placed_3d) is not None
+    ]
     if not parts:
         _label(canvas, "nobody", (12, 28), 0.6)
         return canvas
@@ -154,7 +161,7 @@ def _label(canvas: np.ndarray, text: str, at: tuple[int, int], scale: float) -> 
 
 def _scaled(person: WholeBody, scale: float) -> WholeBody:
     parts = {
-        slot: PartPose(pose.score, pose.keypoints_2d * scale, pose.keypoints_3d, pose.trusted)
+        slot: replace(pose, keypoints_2d=pose.keypoints_2d * scale)
         for slot, pose in person.parts()
     }
     return WholeBody(**parts, track_id=person.track_id)

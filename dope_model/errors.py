@@ -1,5 +1,5 @@
-"""The error whose text is written for users."""
+"""What may go wrong anywhere, and says so itself."""
 
 
 class Failure(RuntimeError):
-    """An expected failure that the text explains; commands print it instead of a traceback."""
+    """Something went wrong and the text says what; commands print it instead of a traceback."""

@@ -1,4 +1,4 @@
-"""The install commands for missing packages."""
+"""What to type when a package is missing."""
 
 from __future__ import annotations
 

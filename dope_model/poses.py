@@ -128,13 +128,20 @@ def inside_image(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 class PartPose:
     """One detected part.
 
-    `score`, `keypoints_2d` (J, 2) px, `keypoints_3d` (J, 3) m, `trusted` (J,) bool.
+    `score`, `keypoints_2d` (J, 2) px, `keypoints_3d` (J, 3) m, `trusted` (J,) bool; `root` (3,) m,
+    where the root is in the camera's optical frame, None where that is not known.
     """
 
     score: float
     keypoints_2d: np.ndarray
     keypoints_3d: np.ndarray
     trusted: np.ndarray
+    root: np.ndarray | None = None
+
+    @property
+    def placed_3d(self) -> np.ndarray | None:
+        """The joints (J, 3) in the camera's optical frame, m; None without a root."""
+        return None if self.root is None else self.keypoints_3d + self.root
 
 
 @dataclass
@@ -177,6 +184,7 @@ class WholeBody:
                 "keypoints_2d": rounded_list(pose.keypoints_2d, 2),
                 "keypoints_3d": rounded_list(pose.keypoints_3d, 4),
                 "trusted": pose.trusted.tolist(),
+                "root": None if pose.root is None else rounded_list(pose.root, 4),
             }
         return person
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 
 from dope_model.drawing import draw_people
-from dope_model.poses import PART_SLOTS, PartPose, WholeBody
+from dope_model.poses import PART_SLOTS, WholeBody
 
 
 def chosen_parts(people: list[WholeBody], settings: SimpleNamespace) -> list[WholeBody]:
@@ -56,7 +57,7 @@ def annotated(rgb: np.ndarray, people: list[WholeBody], settings: SimpleNamespac
 
 def _scaled(person: WholeBody, factors: np.ndarray) -> WholeBody:
     parts = {
-        slot: PartPose(pose.score, pose.keypoints_2d * factors, pose.keypoints_3d, pose.trusted)
+        slot: replace(pose, keypoints_2d=pose.keypoints_2d * factors)
         for slot, pose in person.parts()
     }
     return WholeBody(**parts, track_id=person.track_id)

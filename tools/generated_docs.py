@@ -1,4 +1,4 @@
-"""Writes the generated tables of docs/ anew: `make docs`.
+"""Writes the generated tables of docs/ and config/dope.yaml anew: `make docs`.
 
 A table stands between the lines `<!-- python -m MODULE -->` and `<!-- end -->`, and is what that
 command prints.
@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+from dope_ros.settings import DOPE_NODE, yaml_file
 
 DOCS = Path(__file__).parents[1] / "docs"
 _TABLE = re.compile(r"(<!-- python -m ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -37,6 +39,9 @@ def main() -> None:
     for page in pages():
         page.write_text(filled(page.read_text()))
         print(page)
+    config = DOCS.parent / "config" / "dope.yaml"
+    config.write_text(yaml_file(DOPE_NODE) + "\n")
+    print(config)
 
 
 if __name__ == "__main__":

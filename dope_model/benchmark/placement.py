@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dope_model.camera.depth import DepthImage
 from dope_model.camera.lens import LensCamera
-from dope_model.camera.placement import Camera, Intrinsics, place_people, place_root, roots_of
+from dope_model.camera.placement import Camera, Intrinsics, place_people, place_root
 from dope_model.datasets.labels import LabelSet, Sample, Visibility
 from dope_model.poses import PartPose, WholeBody
 from dope_model.sample import LABELS
@@ -96,11 +96,11 @@ def rendered_errors(
         images = (None, DepthImage(depth, sample.width, sample.height))
         for image in images:
             placed = place_people(people, sample.intrinsics, image)
-            for (person, slots), roots in zip(placed, truth, strict=True):
-                found = roots_of(person, slots)
+            for person, roots in zip(placed, truth, strict=True):
                 for slot, root in roots.items():
                     part = slot.rpartition("_")[2]
-                    error = np.linalg.norm(found[slot] - root) if slot in found else np.inf
+                    found = getattr(person, slot).root
+                    error = np.inf if found is None else np.linalg.norm(found - root)
                     errors[part, image is not None].append(error)
     return {key: np.array(values) for key, values in errors.items()}
 

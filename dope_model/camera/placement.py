@@ -6,7 +6,7 @@ distance is measured (`camera.depth`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -108,45 +108,38 @@ def place_root(
     return root if np.isfinite(root).all() and nearest > 0 else None
 
 
-Placed = tuple[WholeBody, dict[str, np.ndarray]]
-"""A person, and the joints (J, 3) of the parts that have a place, m, by slot."""
-
-
 def place_people(
     people: list[WholeBody], camera: Camera, depth: DepthImage | None = None
-) -> list[Placed]:
-    """Every part's joints (J, 3) in the camera's optical frame, m, by slot.
+) -> list[WholeBody]:
+    """The people with the root of every part in the camera's optical frame, m; see
+    `PartPose.root`.
 
     The body is placed by its own 2D and 3D pose, hands at the body's wrists, the face at its head;
     a part without a body is placed by itself. If a part's visible joints have a depth, its distance
-    comes from there. Parts that cannot be placed are left out.
+    comes from there. Parts that cannot be placed have no root.
     """
-    placed = []
-    for person in people:
-        slots: dict[str, np.ndarray] = {}
-        for slot, pose in person.parts():
-            root = _hung_on_body(person, slot, pose, slots.get("body"))
-            hung = root is not None
-            if not hung:
-                root = place_root(pose.keypoints_2d, pose.keypoints_3d, camera, pose.trusted)
-            if depth is not None:
-                root = _measured(person, slot, pose, root, hung, camera, depth)
-            if root is not None:
-                slots[slot] = pose.keypoints_3d + root
-        placed.append((person, slots))
-    return placed
+    return [_placed(person, camera, depth) for person in people]
 
 
-def roots_of(person: WholeBody, slots: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The root (3,) of every placed part, m, by slot; see `Skeleton.root`."""
-    return {slot: person.skeleton(slot).root_of(points) for slot, points in slots.items()}
+def _placed(person: WholeBody, camera: Camera, depth: DepthImage | None) -> WholeBody:
+    parts: dict[str, PartPose] = {}
+    for slot, pose in person.parts():
+        root = _hung_on_body(person, slot, pose, parts.get("body"))
+        hung = root is not None
+        if not hung:
+            root = place_root(pose.keypoints_2d, pose.keypoints_3d, camera, pose.trusted)
+        if depth is not None:
+            root = _measured(person, slot, pose, root, hung, camera, depth)
+        parts[slot] = replace(pose, root=root)
+    return WholeBody(**parts, track_id=person.track_id)
 
 
 def _hung_on_body(
-    person: WholeBody, slot: str, pose: PartPose, body: np.ndarray | None
+    person: WholeBody, slot: str, pose: PartPose, placed_body: PartPose | None
 ) -> np.ndarray | None:
-    """The origin of a hand's or a face's 3D pose if it is attached to the body."""
-    if body is None or slot == "body":
+    """The root of a hand or a face if it is attached to the body."""
+    body = placed_body.placed_3d if placed_body is not None else None
+    if body is None:
         return None
     index = person.skeleton("body").index
     if slot == "face":

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dope_model.camera.rotation import ROTATIONS
-from dope_model.detector import WholeBodyDetector
+from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
 from dope_model.drawing import draw_people, side_by_side
 from dope_model.network.config import MODE_NAMES
 from dope_model.pictures import (
@@ -26,7 +26,6 @@ from dope_model.pictures import (
 )
 from dope_model.poses import PART_SLOTS, WholeBody
 from dope_model.runtime import ENGINES
-from dope_model.weights import DEFAULT_MODEL
 
 
 def add_detect(subparsers: argparse._SubParsersAction) -> None:
@@ -39,7 +38,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
         help="dope_lite, experts, experts:guided, experts:thorough or a weights file (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
+    parser.add_argument("--mode", default="auto", choices=MODE_NAMES)
     parser.add_argument(
         "--engine", default="eager", choices=list(ENGINES),
         help="the others make a graph for every size of picture, which takes seconds; for many "

@@ -113,7 +113,11 @@ MODES: dict[str, Mode] = {
 TRAINED = "trained"
 """The name of the mode that a checkpoint was trained for, which is stored in it."""
 
-MODE_NAMES = (*MODES, TRAINED)
+AUTO = "auto"
+"""The name of the mode that the weights were made for: that of their training, or "realtime" if
+they were trained on smaller images."""
+
+MODE_NAMES = (AUTO, *MODES, TRAINED)
 
 
 def mode_named(name: str, trained: Mode = MODES["paper"]) -> Mode:
@@ -124,6 +128,9 @@ def mode_named(name: str, trained: Mode = MODES["paper"]) -> Mode:
     """
     if name not in MODE_NAMES:
         raise ValueError(f"unknown mode {name!r}; known: {', '.join(MODE_NAMES)}")
+    if name == AUTO:
+        realtime = MODES["realtime"]
+        return trained if trained.min_size > realtime.min_size else realtime
     return trained if name == TRAINED else MODES[name]
 
 

@@ -1,7 +1,6 @@
-"""Rendered people: a clip of ten seconds with its exact labels, and a picture.
+"""Ten rendered seconds of two people who walk, gesture and cross, with their exact labels.
 
-Frame k of the clip is sample k of the labels. Made by `python -m tools.sample_clip` and `python -m
-tools.sample_picture`.
+Made by `python -m tools.sample_clip`; frame k of the clip is sample k of the labels.
 """
 
 from pathlib import Path
@@ -10,7 +9,6 @@ import cv2
 import numpy as np
 
 CLIP = Path(__file__).with_name("clip.mp4")
-PEOPLE = Path(__file__).with_name("people.jpg")
 LABELS = Path(__file__).with_name("labels.npz")
 
 

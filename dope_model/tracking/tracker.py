@@ -60,18 +60,19 @@ class PersonTracker:
 
     Args:
         memory: s for which a person who is not seen keeps the id.
+        last_id: ids begin after this one, as where another tracker left off.
 
     Raises:
         ImportError: Norfair is not installed; the text has the command that brings it.
     """
 
-    def __init__(self, memory: float = MEMORY) -> None:
+    def __init__(self, memory: float = MEMORY, last_id: int = 0) -> None:
         if not memory > 0:
             raise ValueError(f"memory is {memory} s, but must be positive")
         self.memory = memory
         self._longest = max(2, round(memory / _TICK))
         self._norfair = _import_norfair()
-        self._first_id = 0
+        self._first_id = last_id
         self._tracker = self._new_tracker()
         self._stamp: float | None = None
         self._image = 0
@@ -102,9 +103,14 @@ class PersonTracker:
                 one.filter.saw(height, one.last_detection.scores > 0)
         return [replace(person, track_id=ids.get(i, -1)) for i, person in enumerate(people)]
 
+    @property
+    def last_id(self) -> int:
+        """The highest id so far."""
+        return self._first_id + self._tracker.total_object_count
+
     def reset(self) -> None:
         """Forget everybody; new ids go on from the last one."""
-        self._first_id += self._tracker.total_object_count
+        self._first_id = self.last_id
         self._tracker = self._new_tracker()
         self._stamp = None
 

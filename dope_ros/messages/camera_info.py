@@ -28,6 +28,17 @@ _DEPTH_ENCODINGS = {
     "32FC1": (np.float32, 1.0),
 }
 
+PLAUSIBLE = {
+    "focal length / sensor size": (0.05, 100, "from an all-round fisheye to half a degree"),
+    "fx / fy": (0.1, 10, "pixels and binning may be oblong, but not by so much"),
+    "principal point / sensor size": (-1, 2, "also where the lens is shifted, or P of a crop"),
+    "distortion coefficient": (-1e4, 1e4, "rational models reach some hundreds"),
+    "binning": (0, 32, "sensors join a few pixels; 0 stands for 1"),
+    "depth image side (px)": (16, 65536, "smaller ones show no person"),
+}
+"""What values of camera_info and of depth images can be: from, to, and why. Others are refused, as
+what they would place is nowhere near a person."""
+
 _MODEL_NAMES = {"": "plumb_bob", "fisheye": "equidistant"}
 
 
@@ -40,9 +51,9 @@ class BadDepthError(BadMessageError):
 
 
 def camera_from_info(
-    message: CameraInfo, width: int, height: int, rectified: bool = False
+    message: CameraInfo, frame_id: str, width: int, height: int, rectified: bool = False
 ) -> Camera:
-    """The camera that took an image of `width` x `height` px.
+    """The camera that took an image in `frame_id` of `width` x `height` px.
 
     Binning and region of interest are honoured. The principal point is moved from ROS's pixel
     convention (centre of the top-left pixel at 0, 0) to the project's (0.5, 0.5).
@@ -52,9 +63,10 @@ def camera_from_info(
             distortion. Otherwise K and D hold.
 
     Raises:
-        BadCameraInfoError: it is not calibrated, its numbers are not finite or contradict the
-            image's size, or its distortion model is not known.
+        BadCameraInfoError: it is not calibrated, is of another frame, its numbers cannot be (see
+            `PLAUSIBLE`) or contradict the image's size, or its distortion model is not known.
     """
+    check_frame(message.header.frame_id, frame_id, "camera_info", BadCameraInfoError)
     if rectified and any(message.p):
         name, fx, fy, cx, cy = "P", message.p[0], message.p[5], message.p[2], message.p[6]
     else:
@@ -72,10 +84,20 @@ def camera_from_info(
             f"{name} of camera_info has fx {fx}, fy {fy}, cx {cx}, cy {cy}: all must be finite, "
             "and the focal lengths positive",
         )
+    sensor = message.width or width, message.height or height
+    for axis, (focal, centre) in enumerate(zip(numbers[:2], numbers[2:], strict=True)):
+        axis_name, side = "xy"[axis], sensor[axis]
+        _check("focal length / sensor size", focal / side, f"{name} of camera_info: f{axis_name}")
+        _check(
+            "principal point / sensor size", centre / side, f"{name} of camera_info: c{axis_name}"
+        )
+    _check("fx / fy", numbers[0] / numbers[1], f"{name} of camera_info")
     intrinsics = _in_image(message, Intrinsics(*numbers), width, height)
     coefficients = tuple(float(value) for value in message.d)
     if rectified or not any(coefficients):
         return intrinsics
+    for number, coefficient in enumerate(coefficients):
+        _check("distortion coefficient", coefficient, f"D of camera_info: D[{number}]")
     model = _MODEL_NAMES.get(message.distortion_model, message.distortion_model)
     # Some drivers fill the list up with zeros.
     longest = max(COEFFICIENT_COUNTS.get(model, (0,)))
@@ -89,9 +111,17 @@ def camera_from_info(
 
 def _in_image(message: CameraInfo, full: Intrinsics, width: int, height: int) -> Intrinsics:
     """Intrinsics of the full sensor as those of the binned region that the image shows."""
+    for axis, value in (("x", message.binning_x), ("y", message.binning_y)):
+        _check("binning", value, f"camera_info: binning_{axis}")
     binning = max(1, message.binning_x), max(1, message.binning_y)
     region = message.roi
     left, top, wide, high = region.x_offset, region.y_offset, region.width, region.height
+    if message.width and (left + wide > message.width or top + high > message.height):
+        raise BadCameraInfoError(
+            "impossible numbers",
+            f"the region of interest in camera_info, {wide} x {high} px from ({left}, {top}) on, "
+            f"lies outside of the sensor of {message.width} x {message.height} px",
+        )
     if not (wide and high):
         left, top, wide, high = 0, 0, message.width, message.height
     expected = wide // binning[0], high // binning[1]
@@ -116,6 +146,32 @@ def _in_image(message: CameraInfo, full: Intrinsics, width: int, height: int) ->
     )
 
 
+def check_frame(frame: str, image_frame: str, what: str, error: type[BadMessageError]) -> None:
+    """Raises `error` if `what` is in another frame than the image; unnamed frames are not."""
+    if frame and image_frame and frame.lstrip("/") != image_frame.lstrip("/"):
+        raise error(
+            "wrong frame",
+            f"{what} is in frame {frame!r}, the image in {image_frame!r}: it must be of the same "
+            "camera"
+            + (
+                ", registered to the image (depth_image_proc/register, or the driver's aligned "
+                "depth)"
+                if error is BadDepthError
+                else ""
+            ),
+        )
+
+
+def _check(what: str, value: float, where: str) -> None:
+    """Raises a BadCameraInfoError if a value cannot be."""
+    lowest, highest, _ = PLAUSIBLE[what]
+    if not lowest <= value <= highest:
+        raise BadCameraInfoError(
+            "impossible numbers",
+            f"{where}: {what} is {value:g}, but must be from {lowest:g} to {highest:g}",
+        )
+
+
 def depth_from_image(message: Image) -> np.ndarray:
     """A depth image as (H, W) float32 m; values without data stay 0, NaN or infinite.
 
@@ -137,10 +193,11 @@ def depth_from_image(message: Image) -> np.ndarray:
             "wrong step",
             f"step is {step} bytes, but a row of {width} pixels in {message.encoding} has {row}",
         )
-    if size < height * step:
+    if size != height * step:
+        kind = "truncated" if size < height * step else "too long"
         raise BadDepthError(
-            "truncated",
-            f"the depth image is truncated: there are {size} bytes of data, but {height} rows of "
+            kind,
+            f"the depth image is {kind}: there are {size} bytes of data, but {height} rows of "
             f"{step} bytes are {height * step}",
         )
     rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)[:, :row]
@@ -150,22 +207,39 @@ def depth_from_image(message: Image) -> np.ndarray:
     return values.astype(np.float32) * np.float32(unit)
 
 
-def registered_depth(message: Image, frame_id: str, width: int, height: int) -> DepthImage:
+def registered_depth(
+    message: Image,
+    frame_id: str,
+    width: int,
+    height: int,
+    believed: tuple[float, float] = (0.1, 50.0),
+) -> DepthImage:
     """The depth image that belongs to a colour image in `frame_id` of `width` x `height` px.
 
+    Args:
+        believed: the range of depths, m; others are no data.
+
     Raises:
-        BadDepthError: it cannot be read, is in another frame, has other proportions, or no data.
+        BadDepthError: it cannot be read, is in another frame, has other proportions, is too small,
+            or has no data.
     """
-    frame = message.header.frame_id
-    if frame and frame_id and frame != frame_id:
-        raise BadDepthError(
-            "wrong frame",
-            f"the depth image is in frame {frame!r}, the image in {frame_id!r}: depth must be "
-            "registered to the image (depth_image_proc/register, or the driver's aligned depth)",
-        )
+    check_frame(message.header.frame_id, frame_id, "the depth image", BadDepthError)
     metres = depth_from_image(message)
-    if not ((metres > 0) & np.isfinite(metres)).any():
-        raise BadDepthError("no data", "all of the depth image is 0, NaN or infinite: no data")
+    smallest, _, reason = PLAUSIBLE["depth image side (px)"]
+    if min(metres.shape) < smallest:
+        raise BadDepthError(
+            "too small",
+            f"the depth image is {message.width} x {message.height} px; below {smallest} px a side "
+            f"it is not used: {reason}",
+        )
+    # Written so that NaN is none as well.
+    metres[~((metres >= believed[0]) & (metres <= believed[1]))] = 0
+    if not metres.any():
+        raise BadDepthError(
+            "no data",
+            "all of the depth image is 0, NaN, infinite or outside of min_depth and max_depth "
+            f"({believed[0]:g} to {believed[1]:g} m): no data",
+        )
     try:
         return DepthImage(metres, width, height)
     except ValueError as error:
@@ -200,8 +274,11 @@ class Recent(Generic[Message]):
         self._held: int | None = None
 
     def add(self, message: Message) -> None:
-        """Keep a message. If there are too many, forget the one that came first and is not held."""
+        """Keep a message, the last one of each stamp. If there are too many, forget the one that
+        came first and is not held.
+        """
         stamp = stamp_of(message)
+        self._messages = [kept for kept in self._messages if kept[0] != stamp]
         # Time went back, as when a recording starts again.
         if self._messages and stamp < self._messages[0][0]:
             self._messages.clear()

@@ -144,6 +144,24 @@ def image_to_rgb(message: Image) -> np.ndarray:
     return image
 
 
+def used_range(message: Image) -> float | None:
+    """The share of its values' range that a 16-bit image uses, of a sample of its pixels, without
+    the lowest and the highest hundredth; None for other images. For one that `image_to_rgb` takes.
+    """
+    encoding = _OTHER_NAMES.get(message.encoding, message.encoding)
+    depth, channels = _LAYOUT[encoding]
+    if depth != 2:
+        return None
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    rows = np.ascontiguousarray(rows[:: max(1, message.height // 64)])
+    values = rows[:, : message.width * depth * channels].copy().view(np.uint16)
+    values = values[:, :: max(1, values.shape[1] // 64)]
+    if bool(message.is_bigendian) != (sys.byteorder == "big"):
+        values = values.byteswap()
+    low, high = np.percentile(values, (1, 99))
+    return float(high - low) / 65535
+
+
 def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
     """The picture in a compressed message, JPEG or PNG, as (H, W, 3) uint8 RGB.
 
@@ -200,6 +218,8 @@ def _part_to_message(pose: PartPose | None) -> PartPoseMessage:
         message.keypoints_2d = _floats(pose.keypoints_2d)
         message.keypoints_3d = _floats(pose.keypoints_3d)
         message.trusted = pose.trusted.tolist()
+        if pose.root is not None:
+            message.root.x, message.root.y, message.root.z = map(float, pose.root)
     return message
 
 
@@ -227,7 +247,14 @@ def _part_from_message(message: PartPoseMessage) -> PartPose | None:
         return None
     keypoints_2d = np.array(message.keypoints_2d, np.float32).reshape(-1, 2)
     keypoints_3d = np.array(message.keypoints_3d, np.float32).reshape(-1, 3)
-    return PartPose(message.score, keypoints_2d, keypoints_3d, np.array(message.trusted, bool))
+    root = np.array([message.root.x, message.root.y, message.root.z])
+    return PartPose(
+        message.score,
+        keypoints_2d,
+        keypoints_3d,
+        np.array(message.trusted, bool),
+        root=None if np.isnan(root).any() else root,
+    )
 
 
 def message_to_people(message: WholeBodyPoseArray) -> list[WholeBody]:

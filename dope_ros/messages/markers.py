@@ -15,7 +15,6 @@ from geometry_msgs.msg import Point, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from dope_model.camera.placement import Placed
 from dope_model.poses import PartPose, WholeBody
 
 # Diameters in m: lines of a body's bones and spheres at its joints, and so on.
@@ -45,13 +44,15 @@ class PersonMarkers:
         self.lifetime = lifetime
         self._shown: set[tuple[str, int]] = set()
 
-    def build(self, placed: Sequence[Placed], header: Header) -> MarkerArray:
-        """Markers of people, and deletions of markers that were built before and are gone."""
+    def build(self, people: Sequence[WholeBody], header: Header) -> MarkerArray:
+        """Markers of the parts that have a root, and deletions of markers that were built before
+        and are gone.
+        """
         markers: list[Marker] = []
-        numbers = person_ids([person for person, _ in placed])
-        for (person, parts), number in zip(placed, numbers, strict=True):
-            for slot, joints in parts.items():
-                markers += self._part(person, slot, joints, header, number)
+        for person, number in zip(people, person_ids(people), strict=True):
+            for slot, pose in person.parts():
+                if pose.root is not None:
+                    markers += self._part(person, slot, pose, header, number)
         shown = {(marker.ns, marker.id) for marker in markers}
         for namespace, number in sorted(self._shown - shown):
             markers.append(Marker(header=header, ns=namespace, id=number, action=Marker.DELETE))
@@ -68,9 +69,8 @@ class PersonMarkers:
         self._shown = set()
 
     def _part(
-        self, person: WholeBody, slot: str, joints: np.ndarray, header: Header, number: int
+        self, person: WholeBody, slot: str, pose: PartPose, header: Header, number: int
     ) -> list[Marker]:
-        pose: PartPose = getattr(person, slot)
         skeleton = person.skeleton(slot)
         line_width, diameter = _SIZES[slot]
         # Joints that the detector only guessed are not drawn.
@@ -79,7 +79,7 @@ class PersonMarkers:
             for bone, color in zip(skeleton.bones, skeleton.colors, strict=True)
             if pose.trusted[list(bone)].all()
         ]
-        points = [_point(joint) for joint in joints]
+        points = [_point(joint) for joint in pose.placed_3d]
         made = []
         if bones:
             lines = self._marker(header, f"{slot}/bones", number, Marker.LINE_LIST)

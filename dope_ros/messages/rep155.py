@@ -34,7 +34,7 @@ NAMESPACE = "/humans/bodies"
 # libhri listens with the system's default quality of service; at a depth of 1 nothing queues.
 _DEPTH = 1
 # Listeners acknowledge within 10 ms; one that hangs must not hold up the node.
-_LONGEST_WAIT = Duration(seconds=1)
+_LONGEST_WAIT = Duration(seconds=0.15)
 
 # The order is that of hri_msgs/Skeleton2D, which has OpenPose's; names are our joints. What is no
 # joint of ours comes from the face.

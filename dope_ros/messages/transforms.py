@@ -1,4 +1,4 @@
-"""Where people are, in messages: the roots in the poses, and TF frames (body_p1).
+"""Where people are, as TF frames (body_p1).
 
 A frame is in the middle of the hips, as in REP-155 and REP-103: x forward out of the chest, y to
 the person's left, z up the spine. Only people who are tracked and whose place is known have one;
@@ -13,8 +13,7 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
-from dope_model.camera.placement import Placed, roots_of
-from dope_msgs.msg import WholeBodyPoseArray
+from dope_model.poses import WholeBody
 from dope_ros.messages.errors import BadMessageError
 
 
@@ -49,16 +48,8 @@ def tf_message_class() -> type:
     return TFMessage
 
 
-def fill_roots(message: WholeBodyPoseArray, placed: Iterable[Placed]) -> None:
-    """Write the roots of all parts that have a place into the poses of the same people."""
-    for person_message, (person, slots) in zip(message.people, placed, strict=True):
-        for slot, root in roots_of(person, slots).items():
-            point = getattr(person_message, slot).root
-            point.x, point.y, point.z = map(float, root)
-
-
 def person_transforms(
-    placed: Iterable[Placed], header: Header, id_prefix: str
+    people: Iterable[WholeBody], header: Header, id_prefix: str
 ) -> list[TransformStamped]:
     """A transform from the camera's frame to each tracked person's.
 
@@ -71,18 +62,17 @@ def person_transforms(
             "the images have no frame_id, which TF frames need: the camera's driver sets it",
         )
     transforms: list[TransformStamped] = []
-    for person, slots in placed:
-        if person.track_id < 0 or "body" not in slots:
+    for person in people:
+        if person.track_id < 0 or person.body is None or person.body.root is None:
             continue
-        index = person.skeleton("body").index
-        axes = body_axes(slots["body"], index)
+        axes = body_axes(person.body.keypoints_3d, person.skeleton("body").index)
         if axes is None:
             continue
         transform = TransformStamped(
             header=header, child_frame_id=f"body_{body_id(id_prefix, person.track_id)}"
         )
         place = transform.transform.translation
-        place.x, place.y, place.z = map(float, person.skeleton("body").root_of(slots["body"]))
+        place.x, place.y, place.z = map(float, person.body.root)
         turn = transform.transform.rotation
         turn.x, turn.y, turn.z, turn.w = map(float, quaternion(axes))
         transforms.append(transform)
@@ -90,7 +80,7 @@ def person_transforms(
 
 
 def body_axes(joints: np.ndarray, index: dict[str, int]) -> np.ndarray | None:
-    """(3, 3) whose columns are forward, left and up of a body, in the frame of its joints (J, 3).
+    """(3, 3) whose columns are forward, left and up of a body, in the axes of its joints (J, 3).
 
     None where hips and shoulders do not span a trunk.
     """

@@ -8,17 +8,18 @@ A managed node: `configure` loads the model, `activate` listens to the images. I
 itself at start unless its parameter `autostart` is false. The executor's thread only takes images
 in; a thread of the node's own works on the newest one, so that services, parameters and
 diagnostics answer while a slow model runs. Another one decodes the next image meanwhile, where
-that takes long enough to be worth it.
+that takes long enough to be worth it. Nothing waits for an image at work: whoever deactivates or
+ends the node gets an answer at once, and that image's results are dropped.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from threading import Lock
+from types import SimpleNamespace
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -26,141 +27,36 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.publisher import Publisher
-from rclpy.qos import (
-    DurabilityPolicy,
-    HistoryPolicy,
-    QoSProfile,
-    ReliabilityPolicy,
-)
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
-from visualization_msgs.msg import MarkerArray
 
-from dope_model.camera.depth import DepthImage
-from dope_model.camera.placement import Camera, Intrinsics, Placed, place_people
 from dope_model.detector import WholeBodyDetector
-from dope_model.poses import WholeBody
-from dope_model.tracking.smoothing import OneEuroSettings, PoseSmoother
 from dope_model.tracking.tracker import PersonTracker
-from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.filtering import annotated, chosen_parts
-from dope_ros.messages.camera_info import (
-    BadCameraInfoError,
-    BadDepthError,
-    Recent,
-    camera_from_info,
-    nanoseconds,
-    registered_depth,
-    stamp_of,
-)
-from dope_ros.messages.conversions import (
-    BadImageError,
-    compressed_to_rgb,
-    image_to_rgb,
-    people_to_message,
-    rgb_to_image,
-)
+from dope_ros.messages.camera_info import Recent, nanoseconds, stamp_of
 from dope_ros.messages.errors import BadMessageError
-from dope_ros.messages.markers import PersonMarkers
-from dope_ros.messages.rep155 import HumansPublisher, MissingHriMessagesError, hri_messages
-from dope_ros.messages.transforms import (
-    MissingFrameIdError,
-    MissingTfError,
-    fill_roots,
-    person_transforms,
-    tf_message_class,
-)
+from dope_ros.messages.rep155 import MissingHriMessagesError, hri_messages
+from dope_ros.messages.transforms import MissingTfError
 from dope_ros.node import parameters
-from dope_ros.node.diagnostics import FrameStatistics, StageTimes, camera_status, detector_status
-from dope_ros.node.latest_worker import LatestWorker
-from dope_ros.node.running import run_node
+from dope_ros.node.activation import LOG_INTERVAL, Activation, Frame
+from dope_ros.node.diagnostics import camera_status, detector_status
+from dope_ros.node.outputs import Outputs
+from dope_ros.node.process import run_node
+from dope_ros.node.qos import LATCHED, NEWEST_MESSAGE, RESULTS, overridable
+from dope_ros.node.statistics import FrameStatistics
+from dope_ros.pipeline import Pipeline
+from dope_ros.settings import DOPE_NODE, ParameterError
 
-# Best effort hears both best effort and reliable cameras. Only the newest message is of interest:
-# with a depth of 1 one that comes replaces the one that waits.
-NEWEST_MESSAGE = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.BEST_EFFORT,
-    durability=DurabilityPolicy.VOLATILE,
-)
-RESULTS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=5,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
-# What tf2 listens with.
-TRANSFORMS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=100,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
-
-_LOG_INTERVAL = 5.0
-"""s between two log lines about the same kind of trouble."""
 _DIAGNOSTICS_PERIOD = 1.0
 """s"""
-
-Frame = Image | CompressedImage
 
 
 class StartError(RuntimeError):
     """The node could not configure and activate itself; the text says why."""
 
 
-WORTH_DECODING_AHEAD = 0.05
-"""Share of the detector's time from which on the next image is decoded beside it. Below, it would
-only cost computing for images that a newer one replaces."""
-
-
-class _Incoming:
-    """An image on its way to the detector.
-
-    Attributes:
-        message: as it came.
-        times: of its stages so far.
-    """
-
-    def __init__(self, message: Frame) -> None:
-        self.message = message
-        self.times = StageTimes()
-        self._rgb: np.ndarray | None = None
-
-    def decoded(self) -> np.ndarray:
-        """The image (H, W, 3) uint8 RGB, decoded once.
-
-        Raises:
-            BadImageError: it cannot be decoded.
-        """
-        if self._rgb is None:
-            with self.times("decode"):
-                compressed = isinstance(self.message, CompressedImage)
-                self._rgb = (compressed_to_rgb if compressed else image_to_rgb)(self.message)
-        return self._rgb
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where the people of an image stand.
-
-    Attributes:
-        source: what that was worked out from; "none": from an assumed field of view.
-        placed: as `place_people` gives it.
-    """
-
-    source: str
-    placed: list[Placed]
-
-    @property
-    def known(self) -> bool:
-        return self.source != "none"
-
-
-class DopeNode(LifecycleNode):
+class DopeNode(parameters.CheckedParameters, LifecycleNode):
     """Finds people in the newest image and publishes them.
 
     An image that cannot be read or worked on is counted, logged and skipped: the node lives on.
@@ -174,53 +70,56 @@ class DopeNode(LifecycleNode):
         ParameterError: a parameter is wrong; the text names it.
     """
 
+    table = DOPE_NODE
+    # rclpy destroys also a node whose parameters are refused.
+    activation: Activation | None = None
+    outputs: Outputs | None = None
+    _diagnosing: threading.Thread | None = None
+
     def __init__(
         self,
         name: str = "dope_node",
         namespace: str | None = None,
         parameter_overrides: Sequence[Parameter] = (),
     ) -> None:
-        # rclpy destroys also a node whose parameters are refused below.
-        self._decoder: LatestWorker[Frame] | None = None
-        self._worker: LatestWorker[_Incoming] | None = None
-        self._decoding_share = 0.0  # of the newest image, relative to its detection
-        self._listening: list[Subscription] = []
-        self._humans: HumansPublisher | None = None
-        self._infos: Recent[CameraInfo] = Recent()
-        self._depths: Recent[Image] = Recent()
-        self._tracker: PersonTracker | None = None
-        self._smoother = PoseSmoother()
+        self._ended = threading.Event()
+        self._images: list[Subscription] = []
+        self._camera_infos: list[Subscription] = []
         super().__init__(
             name,
             namespace=namespace,
             parameter_overrides=list(parameter_overrides),
             automatically_declare_parameters_from_overrides=True,
         )
-        self.settings = parameters.declare(self, parameters.DOPE_NODE)
+        self.settings = parameters.declare(self, DOPE_NODE)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.statistics = FrameStatistics()
         self.state = "unconfigured"
 
         self._detector: WholeBodyDetector | None = None
-        self._transforms: Publisher | None = None
+        self._tracker: PersonTracker | None = None
+        self._preparing = ""
+        # An image of an earlier activation may still be at work.
+        self._detecting = threading.Lock()
+        self._infos: Recent[CameraInfo] = Recent()
         self._track_ids = "off"
         self._start_error = ""
-        self._last_header = Header()
-        self._markers = PersonMarkers(self.settings.marker_lifetime)
-        # Held while results are published: what clears the displays must come after them.
-        self._publishing = Lock()
+        self._frame_id = ""
 
-        self._poses = self.create_lifecycle_publisher(WholeBodyPoseArray, "poses", RESULTS)
-        self._marker_publisher = self.create_lifecycle_publisher(MarkerArray, "markers", RESULTS)
-        self._annotated = self.create_lifecycle_publisher(Image, "image_annotated", RESULTS)
+        try:
+            self.outputs = Outputs(self, self.age, self._tell_fault)
+        except (RuntimeError, AttributeError) as error:
+            raise ParameterError(f"parameters 'qos_overrides...' of a result: {error}") from error
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULTS)
         self._enable = self.create_service(SetBool, "enable", self._on_enable)
         # Of the clock on the wall: simulated time may stand still.
         wall = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=wall)
         self._autostart = self.create_timer(0.001, self._start, clock=wall)
         if not self.settings.autostart:
             self._autostart.cancel()
+        # In a thread of their own they go on while a transition takes its time.
+        self._diagnosing = threading.Thread(target=self._diagnose, name="diagnostics", daemon=True)
+        self._diagnosing.start()
 
     # Life cycle
 
@@ -239,6 +138,7 @@ class DopeNode(LifecycleNode):
             self._start_error = self._load()
         except Exception:  # a bug; rclpy would swallow it
             self._start_error = f"unexpected error:\n{traceback.format_exc()}"
+        self._preparing = ""
         if self._start_error:
             self._unload()
             self.get_logger().error(
@@ -254,28 +154,39 @@ class DopeNode(LifecycleNode):
         settings = self.settings
         if settings.tracking:
             try:
-                self._tracker = PersonTracker()
+                PersonTracker()
                 self._track_ids = "on"
             except ImportError as error:
                 self._track_ids = str(error)
                 self.get_logger().warning(f"people have no track ids: {error}")
         for name in ("publish_tf", "publish_rep155"):
-            if getattr(settings, name) and self._tracker is None:
+            if getattr(settings, name) and self._track_ids != "on":
                 why = f": {self._track_ids}" if settings.tracking else ", and 'tracking' is off"
                 return f"parameter {name!r} is on, which needs track ids{why}"
         try:
             if settings.publish_tf:
-                self._transforms = self.create_publisher(tf_message_class(), "/tf", TRANSFORMS)
+                self.outputs.create_transforms()
             if settings.publish_rep155:
                 hri_messages()
         except MissingTfError as error:
             return f"parameter 'publish_tf' is on: {error}"
         except MissingHriMessagesError as error:
             return f"parameter 'publish_rep155' is on: {error}"
+        # From now on: whoever publishes it once does so for good.
+        for profile in (NEWEST_MESSAGE, LATCHED):
+            self._camera_infos.append(
+                self.create_subscription(CameraInfo, "camera_info", self._infos.add, profile)
+            )
         wanted = {name: getattr(settings, name) for name in ("device", "mode", "engine")}
+        self._preparing = f"the model {settings.model!r}"
         self.get_logger().info(f"loading model {settings.model!r}")
         try:
             self._detector = WholeBodyDetector.load(model=settings.model, **wanted)
+            if settings.expected_size:
+                width, height = map(int, settings.expected_size.split("x"))
+                self._detector.rotation = settings.image_rotation
+                self._preparing = f"for images of {width} x {height} px"
+                self._detector(np.zeros((height, width, 3), np.uint8))
         except (ValueError, OSError, ImportError, RuntimeError) as error:
             told = ", ".join(f"{name!r} {value!r}" for name, value in wanted.items())
             return f"parameters 'model' {settings.model!r}, {told}: {error}"
@@ -285,9 +196,10 @@ class DopeNode(LifecycleNode):
         """Let go of what configure brought."""
         self._detector = self._tracker = None
         self._track_ids = "off"
-        if self._transforms is not None:
-            self.destroy_publisher(self._transforms)
-            self._transforms = None
+        self._infos.clear()
+        while self._camera_infos:
+            self.destroy_subscription(self._camera_infos.pop())
+        self.outputs.destroy_transforms()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the images."""
@@ -302,7 +214,9 @@ class DopeNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; the last results are empty, so that displays clear."""
+        """Stop listening; the last results are empty, so that displays clear. An image that is at
+        work is not waited for, and its results are dropped.
+        """
         self._stop()
         self._publish_nobody()
         self.state = "inactive"
@@ -330,49 +244,63 @@ class DopeNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
-        """Also ends the node's thread."""
-        self._stop()
+        """Also ends the node's threads; displays clear."""
+        self._ended.set()
+        if self.outputs is not None:
+            active = self.activation is not None
+            self._stop()
+            if active and self.context.ok():
+                self._publish_nobody()
+                self.outputs.wait_until_taken()
+        if self._diagnosing is not None:
+            self._diagnosing.join()
         super().destroy_node()
 
     def _image_topic(self) -> str:
         topic = self.resolve_topic_name("image")
         if self.settings.image_transport == "compressed":
-            topic = topic.removesuffix("/compressed") + "/compressed"
+            # Which may be remapped by itself.
+            topic = self.resolve_topic_name(topic.removesuffix("/compressed") + "/compressed")
         return topic
 
     def _listen(self) -> None:
         settings = self.settings
         self.statistics.restart_windows(time.monotonic())
         if settings.publish_rep155:
-            self._humans = HumansPublisher(self, settings.id_prefix)
-        self._worker = LatestWorker(self._work, f"{self.get_name()} detector")
-        self._decoder = LatestWorker(self._take, f"{self.get_name()} decoder")
-        wanted = [(CameraInfo, "camera_info", self._infos.add)]
-        if settings.use_depth:
-            wanted.append((Image, "depth", self._depths.add))
+            self.outputs.open_humans(settings.id_prefix)
+        if self._track_ids == "on":
+            # Another one, as an image of an earlier activation may still be at work.
+            self._tracker = PersonTracker(last_id=self._tracker.last_id if self._tracker else 0)
+        pipeline = Pipeline(
+            self._detector,
+            self._tracker,
+            self._pipeline_settings(settings),
+            self._infos,
+            self._tell_fault,
+            topics={name: self.resolve_topic_name(name) for name in ("camera_info", "depth")},
+        )
+        self.activation = Activation(self, pipeline, self._detecting)
+        wanted = [(Image, "depth", pipeline.depths.add)] if settings.use_depth else []
         kind = CompressedImage if settings.image_transport == "compressed" else Image
         # Last, so that what belongs to the first image is heard.
         wanted.append((kind, self._image_topic(), self._on_image))
         for one in wanted:
-            self._listening.append(self.create_subscription(*one, NEWEST_MESSAGE))
+            self._images.append(self.create_subscription(*one, **overridable(NEWEST_MESSAGE)))
+
+    @staticmethod
+    def _pipeline_settings(settings: SimpleNamespace) -> SimpleNamespace:
+        needs_camera_info = settings.use_depth or settings.publish_tf
+        return SimpleNamespace(**vars(settings), needs_camera_info=needs_camera_info)
 
     def _stop(self) -> None:
-        """End what `_listen` began, and forget everybody."""
-        while self._listening:
-            self.destroy_subscription(self._listening.pop())
-        # First the one that feeds the other.
-        for worker in (self._decoder, self._worker):
-            if worker is not None and worker.stop():
-                self.statistics.skipped("deactivated")
-        self._decoder = self._worker = None
-        humans, self._humans = self._humans, None
-        if humans is not None and self.context.ok():
-            humans.close()
-        self._infos.clear()
-        self._depths.clear()
-        self._smoother.reset()
-        if self._tracker is not None:
-            self._tracker.reset()
+        """End what `_listen` began."""
+        while self._images:
+            self.destroy_subscription(self._images.pop())
+        with self.outputs.lock:
+            activation, self.activation = self.activation, None
+        for _ in range(activation.stop() if activation else 0):
+            self.statistics.skipped("deactivated")
+        self.outputs.close_humans()
 
     # Images
 
@@ -380,215 +308,34 @@ class DopeNode(LifecycleNode):
         publisher = info.get("publisher_gid")
         self.statistics.received(
             time.monotonic(),
-            self._age(message.header),
+            self.age(message.header),
             publisher and bytes(publisher["data"]),
             info.get("publication_sequence_number"),
             unstamped=not stamp_of(message),
         )
-        self._last_header = message.header
+        self._frame_id = message.header.frame_id
         resting = self._why_resting()
         if resting:
             self.statistics.skipped(resting)
-        elif self._decoder.offer(message):
+        elif self.activation.offer(message):
             self.statistics.skipped("newer image")
 
     def _why_resting(self) -> str:
         """Why images are not worked on; empty if they are."""
         if not self.settings.enabled:
             return "disabled"
-        outputs = (
-            self._poses,
-            self._marker_publisher,
-            self._annotated,
-            self._transforms,
-            self._humans,
-        )
-        if self.settings.always_run or any(map(_heard, outputs)):
-            return ""
-        return "nobody listens"
-
-    def _take(self, message: Frame) -> None:
-        """Hand an image to the detector, decoded meanwhile if that gains enough, and brought to
-        its device if that is a GPU."""
-        incoming = _Incoming(message)
-        prefetch = self._detector.prefetch
-        if prefetch or self._decoding_share > WORTH_DECODING_AHEAD:
-            # The detector's thread will meet the same error, and tell it.
-            with suppress(Exception):
-                rgb = incoming.decoded()
-                if prefetch:
-                    prefetch(rgb)
-        if self._worker.offer(incoming):
-            self.statistics.skipped("newer image")
-
-    def _work(self, incoming: _Incoming) -> None:
-        """One image from beginning to end, in the node's own thread."""
-        settings, message, times = self.settings, incoming.message, incoming.times
-        try:
-            # A slow model outlasts what is kept, and some depth images come after their image.
-            for recent in (self._infos, self._depths):
-                recent.hold(stamp_of(message))
-            rgb = incoming.decoded()
-            with times("detect"):
-                people = self._detector(rgb)
-            self._decoding_share = times.times["decode"] / max(times.times["detect"], 1e-6)
-            people = chosen_parts(people, settings)
-            if self._tracker is not None:
-                with times("track"):
-                    people = self._tracked(people, message)
-            places = None
-            if any(map(_heard, (self._poses, self._marker_publisher, self._transforms))):
-                with times("place"):
-                    places = self._places(people, message, *rgb.shape[1::-1])
-            with self._publishing:
-                # Asked again: it may have been switched off meanwhile, and the displays cleared.
-                if not self.settings.enabled:
-                    self.statistics.skipped("disabled")
-                    return
-                latency = self._publish(rgb, people, places, message.header, times)
-            compressed = isinstance(message, CompressedImage)
-            encoding = message.format if compressed else message.encoding
-            self.statistics.answered(
-                time.monotonic(),
-                latency,
-                times.times,
-                f"{rgb.shape[1]} x {rgb.shape[0]} {encoding}",
-                places.source if places else "",
-            )
-        except BadImageError as error:
-            self.statistics.bad(time.monotonic(), error.kind, str(error))
-            self.get_logger().warning(
-                f"skipped a bad image: {error}", throttle_duration_sec=_LOG_INTERVAL
-            )
-        except Exception as error:  # one image on which the model fails must not end the node
-            if not self.context.ok():
-                return  # told to stop in the middle of an image
-            self.statistics.failed(time.monotonic(), f"{type(error).__name__}: {error}")
-            self.get_logger().error(
-                "skipped an image on which the detector failed:\n" + traceback.format_exc(),
-                throttle_duration_sec=_LOG_INTERVAL,
-            )
-
-    def _tracked(self, people: list[WholeBody], message: Frame) -> list[WholeBody]:
-        """The people with their track ids, smoothed if that is asked for."""
-        settings = self.settings
-        stamp = self._tracked_at(message.header)
-        people = self._tracker.update(people, stamp)
-        wanted = OneEuroSettings(settings.smoothing_min_cutoff, settings.smoothing_beta)
-        if not settings.smoothing or wanted != self._smoother.settings:
-            self._smoother = PoseSmoother(wanted)
-        return self._smoother.update(people, stamp) if settings.smoothing else people
-
-    def _tracked_at(self, header: Header) -> float:
-        """The time for which an image tells who is there, s."""
-        return (nanoseconds(header.stamp) or self.get_clock().now().nanoseconds) / 1e9
-
-    def _places(self, people: list[WholeBody], message: Frame, width: int, height: int) -> _Places:
-        """Where the people stand, by `camera_info` and depth as far as these are there and good."""
-        camera = self._camera(message, width, height)
-        if camera is None:
-            assumed = Intrinsics.assumed(width, height, self.settings.horizontal_fov)
-            return _Places("none", place_people(people, assumed))
-        distances = self._depth(message, width, height)
-        source = "camera_info" if distances is None else "camera_info and depth"
-        return _Places(source, place_people(people, camera, distances))
-
-    def _camera(self, message: Frame, width: int, height: int) -> Camera | None:
-        info = self._infos.nearest(stamp_of(message))
-        try:
-            if info is not None:
-                return camera_from_info(info, width, height, self.settings.rectified)
-            if self.settings.use_depth or self.settings.publish_tf:
-                topic = self.resolve_topic_name("camera_info")
-                raise BadCameraInfoError("missing", f"no camera_info has come on {topic}")
-        except BadCameraInfoError as error:
-            self._tell_fault("camera_info", "positions are not known", error)
-        return None
-
-    def _depth(self, message: Frame, width: int, height: int) -> DepthImage | None:
-        if not self.settings.use_depth:
-            return None
-        tolerance = self.settings.depth_tolerance
-        depth = self._depths.nearest(stamp_of(message), round(tolerance * 1e9))
-        try:
-            if depth is None:
-                raise BadDepthError(
-                    "missing",
-                    f"no depth image within {tolerance:g} s of the image has come on "
-                    f"{self.resolve_topic_name('depth')}",
-                )
-            return registered_depth(depth, message.header.frame_id, width, height)
-        except BadDepthError as error:
-            self._tell_fault("depth", "distances are not measured", error)
-        return None
+        return "" if self.settings.always_run or self.outputs.heard() else "nobody listens"
 
     def _tell_fault(self, source: str, effect: str, error: BadMessageError) -> None:
         self.statistics.fault(time.monotonic(), source, error.kind, str(error))
-        self.get_logger().warning(f"{effect}: {error}", throttle_duration_sec=_LOG_INTERVAL)
-
-    def _publish(
-        self,
-        rgb: np.ndarray,
-        people: list[WholeBody],
-        places: _Places | None,
-        header: Header,
-        times: StageTimes,
-    ) -> float | None:
-        """Each output for those who listen to it; the latency of the first one, s.
-
-        Args:
-            places: None while no output needs them.
-        """
-        settings = self.settings
-        height, width = rgb.shape[:2]
-        latencies = []
-        if _heard(self._poses):
-            with times("message"):
-                message = people_to_message(people, header, width, height)
-                if places and places.known:
-                    fill_roots(message, places.placed)
-                self._poses.publish(message)
-            latencies.append(self._age(header))
-        if places and _heard(self._marker_publisher):
-            with times("markers"):
-                self._markers.lifetime = settings.marker_lifetime
-                self._marker_publisher.publish(self._markers.build(places.placed, header))
-            latencies.append(self._age(header))
-        else:
-            self._markers.forget()
-        if _heard(self._annotated):
-            with times("annotate"):
-                self._annotated.publish(rgb_to_image(annotated(rgb, people, settings), header))
-            latencies.append(self._age(header))
-        if places and places.known and _heard(self._transforms):
-            with times("transforms"):
-                self._publish_transforms(places.placed, header)
-            latencies.append(self._age(header))
-        if _heard(self._humans):
-            with times("rep155"):
-                self._humans.publish(people, header, width, height, self._tracked_at(header))
-            latencies.append(self._age(header))
-        return latencies[0] if latencies else None
-
-    def _publish_transforms(self, placed: list[Placed], header: Header) -> None:
-        try:
-            transforms = person_transforms(placed, header, self.settings.id_prefix)
-        except MissingFrameIdError as error:
-            self._tell_fault("frame_id", "there are no TF frames", error)
-            return
-        self._transforms.publish(self._transforms.msg_type(transforms=transforms))
+        self.get_logger().warning(f"{effect}: {error}", throttle_duration_sec=LOG_INTERVAL)
 
     def _publish_nobody(self) -> None:
-        with self._publishing:
-            header = Header(
-                stamp=self.get_clock().now().to_msg(), frame_id=self._last_header.frame_id
-            )
-            self._poses.publish(people_to_message([], header, 0, 0))
-            self._marker_publisher.publish(self._markers.clear(header))
-            if self._humans is not None:
-                self._humans.clear(header)
+        with self.outputs.lock:
+            stamp = self.get_clock().now().to_msg()
+            self.outputs.publish_nobody(Header(stamp=stamp, frame_id=self._frame_id))
 
-    def _age(self, header: Header) -> float | None:
+    def age(self, header: Header) -> float | None:
         """How long ago the node's clock showed the stamp, s; None without a stamp or a clock."""
         stamp = nanoseconds(header.stamp)
         now = self.get_clock().now().nanoseconds
@@ -598,11 +345,13 @@ class DopeNode(LifecycleNode):
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            new = parameters.changed(self.settings, parameters.DOPE_NODE, changes, self.state)
-        except parameters.ParameterError as error:
+            new = parameters.changed(self.settings, DOPE_NODE, changes, self.state)
+        except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         switched_off = self.settings.enabled and not new.enabled
         self.settings = new
+        if self.activation is not None:
+            self.activation.pipeline.settings = self._pipeline_settings(new)
         if switched_off and self.state == "active":
             self._publish_nobody()
         return SetParametersResult(successful=True)
@@ -614,10 +363,18 @@ class DopeNode(LifecycleNode):
         response.message = result.reason or f"{switched}; the node is {self.state}"
         return response
 
+    def _diagnose(self) -> None:
+        while not self._ended.wait(_DIAGNOSTICS_PERIOD):
+            if self.context.ok():
+                # What is being destroyed cannot be asked.
+                with suppress(Exception):
+                    self._publish_diagnostics()
+
     def _publish_diagnostics(self) -> None:
         settings, summary = self.settings, self.statistics.summary(time.monotonic())
         name, active = self.get_fully_qualified_name().strip("/"), self.state == "active"
         topic = self._image_topic()
+        detector, me = self._detector, (self.get_name(), self.get_namespace())
         camera = camera_status(
             name,
             summary,
@@ -628,33 +385,27 @@ class DopeNode(LifecycleNode):
             settings.max_latency,
             has_clock=self.get_clock().now().nanoseconds > 0,
         )
-        detector = detector_status(
+        detection = detector_status(
             name,
             summary,
             self.state,
             self._why_resting() if active else "",
             self._start_error,
             settings.model,
-            self._detector.description if self._detector else "",
+            detector.description if detector else "",
             settings.device,
             self._track_ids,
             settings.max_latency,
+            self._preparing or (self.activation.preparing if self.activation else ""),
+            same_name=self.get_node_names_and_namespaces().count(me) > 1,
         )
         self._diagnostics.publish(
             DiagnosticArray(
-                header=Header(stamp=self.get_clock().now().to_msg()), status=[camera, detector]
+                header=Header(stamp=self.get_clock().now().to_msg()), status=[camera, detection]
             )
         )
 
 
-def _heard(output: Publisher | HumansPublisher | None) -> bool:
-    return output is not None and output.get_subscription_count() > 0
-
-
 def main() -> None:
     """Run the node until it is told to stop; exit code 1 if it cannot start."""
-    run_node("dope_node", DopeNode, (parameters.ParameterError, StartError))
-
-
-if __name__ == "__main__":
-    main()
+    run_node("dope_node", DopeNode, (ParameterError, StartError))

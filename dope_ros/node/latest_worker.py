@@ -20,26 +20,30 @@ class LatestWorker(Generic[Item]):
         self._changed = threading.Condition()
         self._waiting: list[Item] = []
         self._stopped = False
-        # A daemon, so that a process that ends in an error does not wait for a detection.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        # A daemon: neither `stop` nor the end of the process waits for the item at work.
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def offer(self, item: Item) -> bool:
-        """Leave an item to be worked on; True if it took the place of one that still waited."""
+        """Leave an item to be worked on; True if one is dropped for that: the one that still
+        waited, or, after `stop`, the item itself.
+        """
         with self._changed:
+            if self._stopped:
+                return True
             replaced = bool(self._waiting)
             self._waiting = [item]
             self._changed.notify()
         return replaced
 
     def stop(self) -> bool:
-        """End after the item that is being worked on; True if another one waited and is dropped."""
+        """Take no more items, and end after the one that is being worked on, which is not waited
+        for; True if another one waited and is dropped.
+        """
         with self._changed:
             dropped = bool(self._waiting)
             self._waiting = []
             self._stopped = True
             self._changed.notify()
-        self._thread.join()
         return dropped
 
     def _run(self) -> None:

@@ -14,7 +14,7 @@ import argparse
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,37 +27,28 @@ from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer, WriterEr
 from rosbags.serde import SerdeError
 from tqdm import tqdm
 
-from dope_model.camera.placement import Camera, Intrinsics, place_people
 from dope_model.detector import WholeBodyDetector
-from dope_model.drawing import draw_people
 from dope_model.errors import Failure
-from dope_model.network.config import MODE_NAMES
-from dope_model.poses import WholeBody
 from dope_model.tracking.tracker import PersonTracker
-from dope_model.weights import DEFAULT_MODEL
-from dope_ros.messages.camera_info import (
-    BadCameraInfoError,
-    BadDepthError,
-    Recent,
-    camera_from_info,
-    registered_depth,
-    stamp_of,
-)
+from dope_ros.messages.camera_info import Recent, stamp_of
 from dope_ros.messages.message_types import install_stand_ins, serialize, types
+from dope_ros.settings import DOPE_NODE, ParameterError, Value
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 POSES, MARKERS = "dope_msgs/msg/WholeBodyPoseArray", "visualization_msgs/msg/MarkerArray"
 
+_IMAGE_FIELDS = ("height", "width", "encoding", "is_bigendian", "step")
+
 # rosbag2 of ROS 2 Jazzy; newer ones read it too.
 _BAG_VERSION = 8
-_DEPTH_TOLERANCE = 50_000_000
-"""ns between the stamps of an image and of the depth image that belongs to it."""
 _DEPTH_WAIT = 200_000_000
 """ns for which an image waits in the recording for its depth image."""
 _DEPTHS_KEPT = 32
 """Depth images: what comes in these two times from a camera of up to 128 Hz."""
-_MARKER_LIFETIME = 1.0
+_OF_MODEL = ("model", "device", "mode", "engine")
+SETTINGS = {s.name: s for s in DOPE_NODE if s.in_pipeline or s.name in _OF_MODEL}
+"""The parameters of dope_node that this tool has as options."""
 _JPEG_QUALITY = 90
 _NO_HASH = "RIHS01_" + 64 * "0"
 
@@ -76,20 +67,25 @@ class BagSettings:
         camera_info_topic: where the camera describes itself; None: camera_info beside the image
             topic, if it is there.
         depth_topic: depth images that are registered to the images, or None.
-        rectified: the images are rectified.
         annotate: write the images with the poses drawn over them.
-        horizontal_fov: degrees, assumed for the markers where there is no camera_info.
         storage: "sqlite3" or "mcap"; None: as the bag that is read.
+        parameters: of `SETTINGS`, those that are not as their defaults.
     """
 
     image_topic: str
     namespace: str = "/dope"
     camera_info_topic: str | None = None
     depth_topic: str | None = None
-    rectified: bool = False
     annotate: bool = True
-    horizontal_fov: float = 60.0
     storage: str | None = None
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+    def values(self) -> SimpleNamespace:
+        """All of `SETTINGS`, and what else a pipeline asks for."""
+        values = {name: setting.default for name, setting in SETTINGS.items()}
+        depth = self.depth_topic is not None
+        given = {**self.parameters, "use_depth": depth, "needs_camera_info": depth}
+        return SimpleNamespace(**(values | given))
 
 
 @dataclass
@@ -114,14 +110,11 @@ class BagSummary:
         self.problems[text] = self.problems.get(text, 0) + 1
 
 
-Detector = Callable[[np.ndarray], list[WholeBody]]
-
-
 def process_bag(
     source: Path,
     out: Path,
     settings: BagSettings,
-    load_detector: Callable[[], Detector],
+    load_detector: Callable[[], WholeBodyDetector],
     progress: bool = True,
 ) -> BagSummary:
     """Write the bag `out` with all of `source` and what a detector finds in its images.
@@ -171,6 +164,7 @@ class _Topics:
         self.compressed = self.images[0].msgtype == COMPRESSED
         beside = settings.image_topic.removesuffix("/compressed").rpartition("/")[0]
         info = settings.camera_info_topic or f"{beside}/camera_info"
+        self.camera_info_topic = info
         present = any(connection.topic == info for connection in self._connections)
         self.camera_info: list[Connection] = []
         if present or settings.camera_info_topic:
@@ -214,24 +208,32 @@ class _Worker:
         writer: Writer,
         topics: _Topics,
         settings: BagSettings,
-        detector: Detector,
+        detector: WholeBodyDetector,
     ) -> None:
         # They need the messages' classes.
         install_stand_ins()
-        from dope_ros.messages import conversions, markers, transforms
+        from dope_ros import pipeline
+        from dope_ros.messages import conversions
 
-        self._conversions, self._transforms = conversions, transforms
-        self._markers = markers.PersonMarkers(_MARKER_LIFETIME)
+        self._conversions, self._stage_times = conversions, pipeline.StageTimes
         self._reader, self._writer, self._topics = reader, writer, topics
-        self._settings, self._detector = settings, detector
-        self._tracker: PersonTracker | None = None
-        self._infos: Recent = Recent()
-        self._depths: Recent = Recent(_DEPTHS_KEPT)
         self.summary = BagSummary(topics=[name for name, _ in topics.added.values()])
+        values, tracker = settings.values(), None
         try:
-            self._tracker = PersonTracker()
+            tracker = PersonTracker() if values.tracking else None
         except ImportError as error:
             self.summary.count_problem(f"people have no track ids: {error}")
+        self._infos: Recent = Recent()
+        self._depths: Recent = Recent(_DEPTHS_KEPT)
+        self._pipeline = pipeline.Pipeline(
+            detector,
+            tracker,
+            values,
+            self._infos,
+            self._tell_fault,
+            {"camera_info": topics.camera_info_topic, "depth": settings.depth_topic or ""},
+            self._depths,
+        )
         self._copied = {c.id: self._copy_connection(c) for c in reader.connections}
         self._added = {
             key: writer.add_connection(name, kind, typestore=types())
@@ -299,66 +301,29 @@ class _Worker:
 
     def _work_on(self, time: int, raw: bytes) -> None:
         kind = COMPRESSED if self._topics.compressed else IMAGE
-        conversions = self._conversions
         try:
-            message = types().deserialize_cdr(raw, kind)
-            rgb = (
-                conversions.compressed_to_rgb(message)
-                if self._topics.compressed
-                else conversions.image_to_rgb(_plain_image(message))
-            )
-        except (SerdeError, conversions.BadImageError) as error:
+            message = _as_from_ros(types().deserialize_cdr(raw, kind))
+            rgb = self._pipeline.read(message)
+        except (SerdeError, self._conversions.BadImageError) as error:
             self.summary.count_problem(f"image that cannot be read: {error}")
             return
-        height, width = rgb.shape[:2]
-        header = _header(message)
-        stamp = stamp_of(message) or time
+        stamp = (stamp_of(message) or time) * 1e-9
         try:
-            people = self._detector(rgb)
+            found = self._pipeline.find(rgb, message, stamp, self._stage_times())
         except Exception as error:  # one image on which the model fails must not end the bag
             text = f"{type(error).__name__}: {error}"
             self.summary.count_problem(f"image on which the model failed: {text}")
             return
-        if self._tracker is not None:
-            people = self._tracker.update(people, stamp * 1e-9)
         self.summary.images += 1
-        self.summary.people += len(people)
-
-        camera = self._camera(stamp, width, height)
-        poses = conversions.people_to_message(people, header, width, height)
-        if camera is not None:
-            depth = self._depth(stamp, message.header.frame_id, width, height)
-            placed = place_people(people, camera, depth)
-            self._transforms.fill_roots(poses, placed)
-        else:
-            assumed = Intrinsics.assumed(width, height, self._settings.horizontal_fov)
-            placed = place_people(people, assumed)
-        self._write("poses", time, poses)
-        self._write("markers", time, self._markers.build(placed, header))
+        self.summary.people += len(found.people)
+        self._write("poses", time, self._pipeline.poses(found))
+        self._write("markers", time, self._pipeline.markers(found))
         if "annotated" in self._added:
-            self._write("annotated", time, self._annotated(draw_people(rgb, people), header))
+            annotated = self._pipeline.annotated(rgb, found)
+            self._write("annotated", time, self._annotated(annotated, found.header))
 
-    def _camera(self, stamp: int, width: int, height: int) -> Camera | None:
-        info = self._infos.nearest(stamp)
-        if info is None:
-            return None
-        try:
-            return camera_from_info(info, width, height, self._settings.rectified)
-        except BadCameraInfoError as error:
-            self.summary.count_problem(str(error))
-            return None
-
-    def _depth(self, stamp: int, frame_id: str, width: int, height: int):
-        message = self._depths.nearest(stamp, _DEPTH_TOLERANCE)
-        if message is None:
-            if self._topics.depth:
-                self.summary.count_problem("image without a depth image of its time")
-            return None
-        try:
-            return registered_depth(message, frame_id, width, height)
-        except BadDepthError as error:
-            self.summary.count_problem(str(error))
-            return None
+    def _tell_fault(self, source: str, effect: str, error: ValueError) -> None:
+        self.summary.count_problem(f"{effect}: {error}")
 
     def _annotated(self, rgb: np.ndarray, header: Any) -> Any:
         if not self._topics.compressed:
@@ -398,23 +363,19 @@ def _bytes_array(values: np.ndarray) -> array:
     return made
 
 
-def _plain_image(message: Any) -> SimpleNamespace:
-    """An image as `image_to_rgb` takes it from ROS."""
-    names = ("header", "height", "width", "encoding", "is_bigendian", "step")
-    fields = {name: getattr(message, name) for name in names}
-    return SimpleNamespace(**fields, data=_bytes_array(message.data))
-
-
-def _header(message: Any) -> Any:
-    """The header of a message as rosbags reads it, in the class that the conversions use."""
+def _as_from_ros(message: Any) -> SimpleNamespace:
+    """An image as rosbags reads it, as the pipeline takes it from ROS."""
     from builtin_interfaces.msg import Time
     from std_msgs.msg import Header
 
+    names = ("format",) if hasattr(message, "format") else _IMAGE_FIELDS
     stamp = message.header.stamp
-    return Header(
+    header = Header(
         stamp=Time(sec=int(stamp.sec), nanosec=int(stamp.nanosec)),
         frame_id=message.header.frame_id,
     )
+    fields = {name: getattr(message, name) for name in names}
+    return SimpleNamespace(**fields, header=header, data=_bytes_array(message.data))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -424,30 +385,45 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="IN", help="folder of a bag, or its one file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new bag")
     parser.add_argument("--image-topic", required=True, help="raw or compressed images")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="as for dope_node (%(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
     parser.add_argument("--namespace", default="/dope", help="of the new topics")
     parser.add_argument(
         "--camera-info", help="topic; default: camera_info beside the images, if it is there"
     )
     parser.add_argument("--depth", help="topic of depth images registered to the images")
-    parser.add_argument("--rectified", action="store_true", help="the images are rectified")
     parser.add_argument("--no-images", action="store_true", help="add poses and markers only")
     parser.add_argument("--storage", choices=["sqlite3", "mcap"], help="default: as IN")
+    group = parser.add_argument_group("as the parameters of dope_node")
+    for setting in SETTINGS.values():
+        # --rectified is short for --rectified true.
+        short = {"nargs": "?", "const": "true"} if isinstance(setting.default, bool) else {}
+        group.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            dest=setting.name,
+            metavar=setting.type_name.upper(),
+            help=f"{setting.description} (default: {setting.default})".replace("%", "%%"),
+            **short,
+        )
     options = parser.parse_args(arguments)
+    given = {name: getattr(options, name) for name in SETTINGS}
+    try:
+        values = {
+            name: SETTINGS[name].parse(text) for name, text in given.items() if text is not None
+        }
+    except ParameterError as error:
+        parser.error(str(error))
     settings = BagSettings(
         image_topic=options.image_topic,
         namespace=options.namespace,
         camera_info_topic=options.camera_info,
         depth_topic=options.depth,
-        rectified=options.rectified,
         annotate=not options.no_images,
         storage=options.storage,
+        parameters=values,
     )
 
-    def load_detector() -> Detector:
-        return WholeBodyDetector.load(options.model, options.device, options.mode)
+    def load_detector() -> WholeBodyDetector:
+        chosen = vars(settings.values())
+        return WholeBodyDetector.load(**{name: chosen[name] for name in _OF_MODEL})
 
     try:
         summary = process_bag(options.source, options.out, settings, load_detector)

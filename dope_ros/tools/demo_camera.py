@@ -1,4 +1,5 @@
-"""demo_camera: publishes a picture, a folder of pictures, a video or a camera as `image`.
+"""demo_camera: publishes a picture, a folder of pictures, a video or a camera as `image`, with
+`camera_info` of an assumed field of view.
 
 Still pictures are moved over as a hand-held camera would.
 """
@@ -16,18 +17,61 @@ import cv2
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from dope_model.camera.placement import Intrinsics
 from dope_model.hints import pip_install
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
-from dope_model.sample import CLIP, PEOPLE
+from dope_model.sample import CLIP
 from dope_ros.messages.conversions import rgb_to_image
 from dope_ros.node import parameters
-from dope_ros.node.running import run_node
+from dope_ros.node.process import run_node
+from dope_ros.settings import ParameterError, Setting
 
 AS_CAMERAS_DO = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+
+
+DEMO_CAMERA = (
+    Setting(
+        "source",
+        "astronaut",
+        "What is published: 'astronaut' (scikit-image's picture), 'clip' (two rendered people), a "
+        "picture, a folder of pictures, a video, or a camera as /dev/videoN or N.",
+    ),
+    Setting("rate", 15.0, "Images per second.", minimum=0.1, maximum=240.0, unit="Hz"),
+    Setting(
+        "motion",
+        True,
+        "Move over still pictures like a hand-held camera: slow pan, zoom and roll.",
+    ),
+    Setting(
+        "seconds_per_picture",
+        3.0,
+        "How long each picture of a folder is shown.",
+        minimum=0.1,
+        maximum=3600.0,
+        unit="s",
+    ),
+    Setting(
+        "max_side",
+        640,
+        "Larger images are scaled down to this longer side.",
+        minimum=16,
+        maximum=8192,
+        unit="px",
+    ),
+    Setting("frame_id", "camera_optical_frame", "frame_id of the images."),
+    Setting(
+        "horizontal_fov",
+        60.0,
+        "Field of view across the images' width that camera_info tells.",
+        minimum=1.0,
+        maximum=179.0,
+        unit="degrees",
+    ),
 )
 
 
@@ -89,7 +133,7 @@ class Pictures:
 
     Args:
         pictures: files, or arrays (H, W, 3) uint8 RGB.
-        settings: those of `parameters.DEMO_CAMERA`.
+        settings: those of `DEMO_CAMERA`.
     """
 
     def __init__(self, pictures: Sequence[Path | np.ndarray], settings: SimpleNamespace):
@@ -154,7 +198,7 @@ def _astronaut() -> np.ndarray:
 
 
 def open_source(settings: SimpleNamespace) -> Pictures | Video:
-    """What `settings.source` names; see `parameters.DEMO_CAMERA`.
+    """What `settings.source` names; see `DEMO_CAMERA`.
 
     Raises:
         SourceError: there is no such source, or it cannot be read.
@@ -165,7 +209,7 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         return Video(int(camera[1]), settings)
     if source == "astronaut":
         return Pictures([_astronaut()], settings)
-    path = {"people": PEOPLE, "clip": CLIP}.get(source, Path(source).expanduser())
+    path = CLIP if source == "clip" else Path(source).expanduser()
     if path.is_dir():
         pictures = pictures_in(path)
         if not pictures:
@@ -173,12 +217,29 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         return Pictures(pictures, settings)
     if not path.exists():
         raise SourceError(
-            f"source {source!r}: there is no such file or folder, and it is none of 'people', "
-            "'clip', 'astronaut' or a camera"
+            f"source {source!r}: there is no such file or folder, and it is neither 'astronaut' "
+            "nor 'clip' nor a camera"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return Pictures([read_picture(path)], settings)
     return Video(str(path), settings)
+
+
+def camera_info(header: Header, width: int, height: int, settings: SimpleNamespace) -> CameraInfo:
+    """What a camera without distortion, of the field of view that is set, says about itself."""
+    focal = Intrinsics.assumed(width, height, settings.horizontal_fov).fx
+    # ROS's pixels have their centres at whole numbers.
+    cx, cy = width / 2 - 0.5, height / 2 - 0.5
+    return CameraInfo(
+        header=header,
+        width=width,
+        height=height,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
 
 
 class DemoCamera(Node):
@@ -190,9 +251,10 @@ class DemoCamera(Node):
 
     def __init__(self) -> None:
         super().__init__("demo_camera", automatically_declare_parameters_from_overrides=True)
-        self.settings = parameters.declare(self, parameters.DEMO_CAMERA)
+        self.settings = parameters.declare(self, DEMO_CAMERA)
         self._source = open_source(self.settings)
         self._publisher = self.create_publisher(Image, "image", AS_CAMERAS_DO)
+        self._info_publisher = self.create_publisher(CameraInfo, "camera_info", AS_CAMERAS_DO)
         self._started = time.monotonic()
         self._timer = self.create_timer(1 / self._source.rate, self._publish)
         self.get_logger().info(
@@ -208,12 +270,14 @@ class DemoCamera(Node):
             self.get_logger().warning(f"no image: {error}", throttle_duration_sec=5.0)
             return
         header = Header(stamp=stamp, frame_id=self.settings.frame_id)
+        # First, so that the node has it when it works on the image.
+        self._info_publisher.publish(camera_info(header, *rgb.shape[1::-1], self.settings))
         self._publisher.publish(rgb_to_image(rgb, header))
 
 
 def main() -> None:
     """Publish until told to stop; exit code 1 if it cannot start."""
-    run_node("demo_camera", DemoCamera, (parameters.ParameterError, SourceError))
+    run_node("demo_camera", DemoCamera, (ParameterError, SourceError))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
     poses.jsonl          one line per message: stamp, image size, people with all keypoints
     annotated_0001.png   every picture_interval seconds
-    people.png           the last of these beside its people in 3D
     summary.json         what was found, at what rate and latency; the stamps of the pictures
 
 Exit code 0 if people were found, 1 if not.
@@ -14,45 +13,51 @@ import json
 import math
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import rclpy
-from builtin_interfaces.msg import Time
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
-from dope_model.drawing import draw_people_3d
-from dope_model.pictures import write_picture
-from dope_model.poses import PART_SLOTS, rounded_list
-from dope_msgs.msg import PartPose, WholeBodyPose, WholeBodyPoseArray
+from dope_model.poses import PART_SLOTS
+from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.messages.conversions import image_to_rgb, message_to_people
 from dope_ros.node import parameters
-from dope_ros.node.dope_node import RESULTS
+from dope_ros.node.qos import RESULTS
+from dope_ros.settings import ParameterError, Setting
 
-
-def _part_to_dict(part: PartPose) -> dict:
-    root = [part.root.x, part.root.y, part.root.z]
-    return {
-        "score": round(part.score, 4),
-        "keypoints_2d": rounded_list(np.reshape(part.keypoints_2d, (-1, 2)), 2),
-        "keypoints_3d": rounded_list(np.reshape(part.keypoints_3d, (-1, 3)), 4),
-        "trusted": list(part.trusted),
-        "root": None if any(map(math.isnan, root)) else root,
-    }
-
-
-def _person_to_dict(person: WholeBodyPose) -> dict:
-    found = {slot: getattr(person, slot) for slot in PART_SLOTS}
-    return {
-        "track_id": person.track_id,
-        "score": round(person.score, 4),
-        **{slot: _part_to_dict(part) for slot, part in found.items() if part.keypoints_2d},
-    }
+RECORDER = (
+    Setting("out", "out", "Folder for the annotated pictures and poses.jsonl."),
+    Setting(
+        "seconds",
+        15.0,
+        "How long to record, counted from the first poses.",
+        minimum=0.1,
+        maximum=86400.0,
+        unit="s",
+    ),
+    Setting(
+        "patience",
+        120.0,
+        "How long to wait for the first poses.",
+        minimum=1.0,
+        maximum=3600.0,
+        unit="s",
+    ),
+    Setting(
+        "picture_interval",
+        1.0,
+        "Time between two annotated pictures that are kept.",
+        minimum=0.0,
+        maximum=3600.0,
+        unit="s",
+    ),
+)
 
 
 def message_to_dict(message: WholeBodyPoseArray) -> dict:
@@ -63,7 +68,7 @@ def message_to_dict(message: WholeBodyPoseArray) -> dict:
         "frame_id": message.header.frame_id,
         "image_width": message.image_width,
         "image_height": message.image_height,
-        "people": [_person_to_dict(person) for person in message.people],
+        "people": [person.to_dict() for person in message_to_people(message)],
     }
 
 
@@ -151,20 +156,17 @@ class Recorder(Node):
 
     def __init__(self) -> None:
         super().__init__("recorder", automatically_declare_parameters_from_overrides=True)
-        self.settings = parameters.declare(self, parameters.RECORDER)
+        self.settings = parameters.declare(self, RECORDER)
         self.statistics = Statistics()
         self.pictures: dict[str, dict] = {}
         self.first_poses: float | None = None
 
         self._out = Path(self.settings.out)
         self._out.mkdir(parents=True, exist_ok=True)
-        old_files = (self._out / "summary.json", self._out / "people.png")
-        for old in [*self._out.glob("annotated_[0-9]*.png"), *old_files]:
+        for old in [*self._out.glob("annotated_[0-9]*.png"), self._out / "summary.json"]:
             old.unlink(missing_ok=True)
         self._lines = (self._out / "poses.jsonl").open("w")
         self._next_picture = -math.inf
-        self._recent: deque[WholeBodyPoseArray] = deque(maxlen=50)
-        self._shown: tuple[Time, np.ndarray] | None = None
         self.create_subscription(WholeBodyPoseArray, "poses", self._on_poses, RESULTS)
         self.create_subscription(Image, "image_annotated", self._on_picture, RESULTS)
 
@@ -172,7 +174,6 @@ class Recorder(Node):
         now = time.monotonic()
         if self.first_poses is None:
             self.first_poses = now
-        self._recent.append(message)
         line = message_to_dict(message)
         self._lines.write(json.dumps(line) + "\n")
         # When the node published the message, ns since the epoch; not every middleware tells.
@@ -187,9 +188,10 @@ class Recorder(Node):
             return
         self._next_picture = now + self.settings.picture_interval
         name = f"annotated_{len(self.pictures) + 1:04d}.png"
-        rgb, stamp = image_to_rgb(message), message.header.stamp
-        write_picture(self._out / name, rgb)
-        self._shown = stamp, rgb
+        bgr = cv2.cvtColor(image_to_rgb(message), cv2.COLOR_RGB2BGR)
+        if not cv2.imwrite(str(self._out / name), bgr):
+            raise OSError(f"cannot write {self._out / name}")
+        stamp = message.header.stamp
         self.pictures[name] = {"sec": stamp.sec, "nanosec": stamp.nanosec}
 
     def finish(self) -> None:
@@ -197,15 +199,6 @@ class Recorder(Node):
         self._lines.close()
         summary = self.statistics.to_dict() | {"pictures": self.pictures}
         (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        if self._shown is not None:
-            self._write_in_3d(*self._shown)
-
-    def _write_in_3d(self, stamp: Time, rgb: np.ndarray) -> None:
-        for message in self._recent:
-            if message.header.stamp == stamp:
-                size = rgb.shape[1::-1]
-                solid = draw_people_3d(message_to_people(message), size, size)
-                write_picture(self._out / "people.png", np.hstack([rgb, solid]))
 
 
 def _record(recorder: Recorder) -> None:
@@ -241,7 +234,7 @@ def main() -> None:
     rclpy.init()
     try:
         recorder = Recorder()
-    except (parameters.ParameterError, OSError) as error:
+    except (ParameterError, OSError) as error:
         rclpy.logging.get_logger("recorder").fatal(f"cannot start: {error}")
         sys.exit(1)
     interrupted = False

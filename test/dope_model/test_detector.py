@@ -67,7 +67,7 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
 
 
 def test_what_cannot_be_loaded_is_named(tmp_path):
-    with pytest.raises(ValueError, match="unknown mode 'fast'; known: realtime, paper"):
+    with pytest.raises(ValueError, match="unknown mode 'fast'; known: auto, realtime, paper"):
         WholeBodyDetector.load("experts", mode="fast")
     pytest.importorskip("torch")
     with pytest.raises(FileNotFoundError, match="no weights file"):

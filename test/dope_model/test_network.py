@@ -25,7 +25,13 @@ from dope_model.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
-from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig  # noqa: E402
+from dope_model.network.config import (  # noqa: E402
+    MODES,
+    Mode,
+    NetworkConfig,
+    PartConfig,
+    mode_named,
+)
 from dope_model.network.dope import DopeNetwork, resized_shape  # noqa: E402
 from dope_model.network.heads import poses_from_deltas  # noqa: E402
 
@@ -362,3 +368,12 @@ def test_config_refuses_what_it_does_not_know():
         NetworkConfig.from_dict({"parts": {"body": {"joints": 13, "anchor_poses": 4}}, "speed": 1})
     with pytest.raises(ValueError, match="unknown backbone"):
         DopeNetwork(NetworkConfig({"face": PartConfig(84, 2)}, backbone="vgg"))
+
+
+def test_auto_is_the_mode_that_the_weights_were_made_for():
+    paper, realtime = MODES["paper"], MODES["realtime"]
+    assert mode_named("auto", paper) == paper
+    assert mode_named("auto", realtime) == realtime
+    on_small_images = replace(realtime, min_size=256)
+    assert mode_named("auto", on_small_images) == realtime
+    assert mode_named("trained", on_small_images) == on_small_images

@@ -65,8 +65,7 @@ def scene() -> np.ndarray:
 
 def placed_root(person: WholeBody, metres: np.ndarray | None) -> np.ndarray:
     depth = None if metres is None else DepthImage(metres, *SIZE)
-    ((_, slots),) = place_people([person], CAMERA, depth)
-    return BODY.root_of(slots["body"])
+    return place_people([person], CAMERA, depth)[0].body.root
 
 
 def test_depth_corrects_the_distance_of_a_body_whose_size_was_guessed_wrong(scene):
@@ -125,22 +124,23 @@ def test_a_hand_has_its_own_depth_but_not_that_of_something_far_from_its_body(sc
     with_hand = np.minimum(scene, balls(hand + true, np.full(21, 0.012)))
     for metres, expected, close in ((with_hand, true, 0.015), (None, wrist, 1e-6)):
         depth = None if metres is None else DepthImage(metres, *SIZE)
-        ((_, slots),) = place_people([person], CAMERA, depth)
-        assert np.allclose(slots["left_hand"][0], expected, atol=close)
+        (placed,) = place_people([person], CAMERA, depth)
+        assert np.allclose(placed.left_hand.placed_3d[0], expected, atol=close)
     # Only the wall is seen where the hand should be.
-    ((_, slots),) = place_people([person], CAMERA, DepthImage(scene, *SIZE))
-    assert np.allclose(slots["left_hand"][0], slots["body"][BODY.index["left_wrist"]])
+    (placed,) = place_people([person], CAMERA, DepthImage(scene, *SIZE))
+    wrist = placed.body.placed_3d[BODY.index["left_wrist"]]
+    assert np.allclose(placed.left_hand.placed_3d[0], wrist)
 
 
 def test_depth_alone_places_what_the_closed_form_cannot():
     # All landmarks of the face in one pixel: nothing says how far it is.
     face = PartPose(0.9, np.full((84, 2), 300.5), np.zeros((84, 3)), np.ones(84, bool))
     person = WholeBody(face=face)
-    assert place_people([person], CAMERA)[0][1] == {}
+    assert place_people([person], CAMERA)[0].face.root is None
     flat = DepthImage(np.full((480, 640), 1.5, np.float32), *SIZE)
-    ((_, slots),) = place_people([person], CAMERA, flat)
+    (placed,) = place_people([person], CAMERA, flat)
     x, y = (300.5 - 320) / 500 * 1.5, (300.5 - 240) / 500 * 1.5
-    assert np.allclose(slots["face"], (x, y, 1.5), atol=1e-3)
+    assert np.allclose(placed.face.placed_3d, (x, y, 1.5), atol=1e-3)
 
 
 def test_the_depth_at_a_pixel_is_the_median_around_it():

@@ -20,6 +20,7 @@ from dope_ros.messages.camera_info import (
     registered_depth,
 )
 
+FRAME = "optical"
 K = [600.0, 0.0, 319.5, 0.0, 610.0, 239.5, 0.0, 0.0, 1.0]
 P = [580.0, 0.0, 321.5, -30.0, 0.0, 590.0, 237.5, 0.0, 0.0, 0.0, 1.0, 0.0]
 D = [-0.3, 0.1, 0.001, -0.002, 0.01]
@@ -33,24 +34,28 @@ def info(**changes) -> CameraInfo:
 
 
 def test_raw_images_have_the_lens_and_the_projects_pixel_convention():
-    camera = camera_from_info(info(), 640, 480)
+    camera = camera_from_info(info(), FRAME, 640, 480)
     # The middle of the image is 320, 240 here and 319.5, 239.5 in ROS.
     assert camera == LensCamera(Intrinsics(600, 610, 320, 240), "plumb_bob", tuple(D))
     assert np.allclose(camera.project(np.array([0, 0, 1.0])), (320, 240))
 
 
 def test_rectified_images_have_the_projection_matrix_and_no_lens():
-    assert camera_from_info(info(), 640, 480, rectified=True) == Intrinsics(580, 590, 322, 238)
+    assert camera_from_info(info(), FRAME, 640, 480, rectified=True) == Intrinsics(
+        580, 590, 322, 238
+    )
     unset = info(p=[0.0] * 12)
-    assert camera_from_info(unset, 640, 480, rectified=True) == Intrinsics(600, 610, 320, 240)
+    assert camera_from_info(unset, FRAME, 640, 480, rectified=True) == Intrinsics(
+        600, 610, 320, 240
+    )
 
 
 @pytest.mark.parametrize("zeros", [[], [0.0] * 5, [0.0] * 8])
 def test_no_distortion_is_a_pinhole(zeros):
     expected = Intrinsics(600, 610, 320, 240)
-    assert camera_from_info(info(d=zeros), 640, 480) == expected
-    assert camera_from_info(info(d=zeros, distortion_model=""), 640, 480) == expected
-    assert camera_from_info(info(d=zeros, distortion_model="odd"), 640, 480) == expected
+    assert camera_from_info(info(d=zeros), FRAME, 640, 480) == expected
+    assert camera_from_info(info(d=zeros, distortion_model=""), FRAME, 640, 480) == expected
+    assert camera_from_info(info(d=zeros, distortion_model="odd"), FRAME, 640, 480) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,24 +69,24 @@ def test_no_distortion_is_a_pinhole(zeros):
     ],
 )
 def test_distortion_models(name, coefficients, model, used):
-    camera = camera_from_info(info(d=coefficients, distortion_model=name), 640, 480)
+    camera = camera_from_info(info(d=coefficients, distortion_model=name), FRAME, 640, 480)
     assert (camera.model, camera.coefficients) == (model, tuple(coefficients[:used]))
 
 
 def test_binning_and_region_of_interest():
     """What a pixel of the small image sees is what the same spot of the full one does."""
-    full = camera_from_info(info(d=[]), 640, 480)
+    full = camera_from_info(info(d=[]), FRAME, 640, 480)
     region = RegionOfInterest(x_offset=100, y_offset=60, width=320, height=240)
-    part = camera_from_info(info(d=[], binning_x=2, binning_y=2, roi=region), 160, 120)
+    part = camera_from_info(info(d=[], binning_x=2, binning_y=2, roi=region), FRAME, 160, 120)
     assert part == Intrinsics(300, 305, (320 - 100) / 2, (240 - 60) / 2)
     spot = np.array([180.0, 140.0])
     assert np.allclose(part.rays((spot - (100, 60)) / 2), full.rays(spot))
-    whole = camera_from_info(info(d=[], binning_x=2, binning_y=2), 320, 240)
+    whole = camera_from_info(info(d=[], binning_x=2, binning_y=2), FRAME, 320, 240)
     assert np.allclose(whole.rays(spot / 2), full.rays(spot))
 
 
 def test_without_a_size_the_numbers_are_the_images_own():
-    camera = camera_from_info(info(width=0, height=0, d=[]), 1280, 720)
+    camera = camera_from_info(info(width=0, height=0, d=[]), FRAME, 1280, 720)
     assert camera == Intrinsics(600, 610, 320, 240)
 
 
@@ -110,12 +115,39 @@ NAN, INFINITE = float("nan"), float("inf")
             "wrong distortion",
         ),
         ({"d": [0.1, 0.2]}, "takes 4 or 5 coefficients, not 2", "wrong distortion"),
-        ({"d": [NAN] * 5}, "not finite", "wrong distortion"),
+        ({"d": [NAN] * 5}, "D.0.: distortion coefficient is nan", "impossible numbers"),
+        # Fault 29: values that no camera has.
+        (
+            {"k": [1e-30, *K[1:]]},
+            "fx: focal length / sensor size is 1.5.*e-33",
+            "impossible numbers",
+        ),
+        ({"k": [1e30, *K[1:]]}, "fx: focal length / sensor size", "impossible numbers"),
+        ({"k": [*K[:4], 1e5, *K[5:]]}, "fy: focal length / sensor size", "impossible numbers"),
+        ({"k": [60.0, *K[1:]]}, "fx / fy is 0.098", "impossible numbers"),
+        ({"k": [*K[:2], 1e9, *K[3:]]}, "cx: principal point", "impossible numbers"),
+        ({"k": [*K[:5], -1e6, *K[6:]]}, "cy: principal point", "impossible numbers"),
+        (
+            {"d": [1e10, 0, 0, 0, 0.0]},
+            "D.0.: distortion coefficient is 1e.10",
+            "impossible numbers",
+        ),
+        ({"binning_x": 2**32 - 1}, "binning_x: binning is 4.29", "impossible numbers"),
+        (
+            {"roi": RegionOfInterest(x_offset=10**6, width=640, height=480)},
+            "region of interest .* outside of the sensor of 640 x 480",
+            "impossible numbers",
+        ),
+        (
+            {"header": Header(frame_id="other")},
+            "frame 'other', the image in 'optical'",
+            "wrong frame",
+        ),
     ],
 )
 def test_bad_camera_info_is_refused_with_the_reason(changes, said, kind):
     with pytest.raises(BadCameraInfoError, match=said) as error:
-        camera_from_info(info(**changes), 640, 480)
+        camera_from_info(info(**changes), FRAME, 640, 480)
     assert error.value.kind == kind
 
 
@@ -159,6 +191,7 @@ def test_bad_depth_images_are_refused_with_the_reason():
         (changed(encoding="rgb8"), "16UC1 .millimetres. or 32FC1 .metres., not 'rgb8'"),
         (changed(encoding="32FC1"), "step is 12 bytes, but a row of 6 pixels in 32FC1 has 24"),
         (changed(data=good.data[:-1]), "truncated: there are 47 bytes"),
+        (changed(data=good.data + array("B", bytes(999))), "too long: there are 1047 bytes"),
         (changed(height=0), "empty"),
         (changed(step=0), "step is 0"),
     ):
@@ -173,6 +206,10 @@ def test_depth_must_be_registered_to_the_image():
     assert registered_depth(message, "", 64, 48).metres.shape == (48, 64)
     with pytest.raises(BadDepthError, match="frame 'optical', the image in 'other'"):
         registered_depth(message, "other", 640, 480)
+    dot = depth_message(np.full((1, 1), 2000, np.uint16), "16UC1")
+    with pytest.raises(BadDepthError, match="1 x 1 px; below 16 px a side") as error:
+        registered_depth(dot, "optical", 640, 480)
+    assert error.value.kind == "too small"
     with pytest.raises(BadDepthError, match="64 x 48, is no copy of the colour image, 640 x 360"):
         registered_depth(message, "optical", 640, 360)
 
@@ -189,8 +226,28 @@ def test_a_depth_image_without_any_depth_is_refused(values, encoding):
     with pytest.raises(BadDepthError, match="no data") as error:
         registered_depth(depth_message(values, encoding), "optical", 64, 48)
     assert error.value.kind == "no data"
-    values[3, 4] = 2  # all the rest may be holes
+    values[3, 4] = 2000 if encoding == "16UC1" else 2  # all the rest may be holes
     assert registered_depth(depth_message(values, encoding), "optical", 64, 48)
+
+
+def test_depth_is_believed_within_a_range_only():
+    """Fault 16: 1e38 m was."""
+    values = np.full((48, 64), 1e38, np.float32)
+    values[:, :8] = 2.0
+    depth = registered_depth(depth_message(values, "32FC1"), "optical", 64, 48)
+    found = depth.at(np.array([[4.0, 24.0], [40.0, 24.0]]))
+    assert found[0] == 2.0 and np.isnan(found[1])
+    with pytest.raises(BadDepthError, match="outside of min_depth and max_depth .3 to 50 m."):
+        registered_depth(depth_message(values, "32FC1"), "optical", 64, 48, (3.0, 50.0))
+
+
+def test_an_unstamped_or_repeated_message_replaces_the_one_of_its_stamp():
+    recent = Recent(count=2)
+    for height in (1, 2, 3):
+        recent.add(Image(height=height))
+    recent.add(Image(header=Header(stamp=Time(sec=1)), height=4))
+    assert recent.nearest(0).height == 3
+    assert recent.nearest(10**9).height == 4
 
 
 def stamped(nanoseconds: int) -> Image:

@@ -5,19 +5,11 @@ from camera_help import grey, image_at
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from dope_model.weights import DEFAULT_MODEL
+from dope_model.detector import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.node.diagnostics import (
-    CAMERA_KEYS,
-    DETECTOR_KEYS,
-    STAGES,
-    WINDOW,
-    FrameStatistics,
-    StageTimes,
-    Window,
-    camera_status,
-    detector_status,
-)
+from dope_ros.node.diagnostics import CAMERA_KEYS, DETECTOR_KEYS, camera_status, detector_status
+from dope_ros.node.statistics import STAGES, WINDOW, FrameStatistics, Window
+from dope_ros.pipeline import StageTimes
 from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR

@@ -1,6 +1,7 @@
 """The node on a real ROS graph: as a process with the real model, and with a stand-in detector."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -73,14 +74,14 @@ def test_the_node_process_publishes_what_the_detector_finds(graph, start, astron
         ),
     ), process.output()
     np.testing.assert_array_equal(image_to_rgb(pictures[-1]), draw_people(astronaut, expected))
-    ((_, placed),) = place_people(expected[:1], Intrinsics.assumed(512, 512, 60.0))
+    (placed,) = place_people(expected[:1], Intrinsics.assumed(512, 512, 60.0))
     number = poses[-1].people[0].track_id
     joints = {m.ns: m for m in markers[-1].markers if m.id == number and m.ns.endswith("/joints")}
-    assert set(joints) == {f"{slot}/joints" for slot in placed}
-    for slot, points in placed.items():
+    assert set(joints) == {f"{slot}/joints" for slot, _ in placed.parts()}
+    for slot, pose in placed.parts():
         marker = joints[f"{slot}/joints"]
         assert marker.header == later.header
-        drawn = points[getattr(expected[0], slot).trusted]
+        drawn = pose.placed_3d[pose.trusted]
         np.testing.assert_allclose([(p.x, p.y, p.z) for p in marker.points], drawn, atol=1e-3)
 
     assert process.stop() == 0, process.output()
@@ -105,12 +106,29 @@ def test_the_node_process_refuses_a_wrong_parameter_by_name(start, arguments, na
     assert "Traceback" not in process.output()
 
 
-def test_the_node_process_refuses_an_unknown_key_of_its_file(start, tmp_path):
+def test_an_unknown_key_is_refused_in_the_nodes_section_and_left_in_that_of_all(start, tmp_path):
+    """Fault 15: a file with another node's parameters, or with quality of service, ended it."""
     config = tmp_path / "mine.yaml"
-    config.write_text("/**:\n  ros__parameters:\n    faces: false\n    max_poeple: 3\n")
-    process = start("dope_node", "--params-file", str(config))
+    of_all = """/**:
+  ros__parameters:
+    faces: false
+    another_nodes: {max_poeple: 3}
+    qos_overrides: {/poses: {publisher: {depth: 7}}}
+"""
+    config.write_text(of_all + "dope_node:\n  ros__parameters:\n    max_poeple: 3\n")
+    process = start("light_node", "--params-file", str(config))
     assert process.process.wait(60) == 1
     assert "unknown parameter 'max_poeple'" in process.output()
+
+    config.write_text(of_all + "other:\n  ros__parameters:\n    max_poeple: 3\n")
+    process = start("light_node", "--params-file", str(config))
+    end = time.monotonic() + 60
+    while "active; waiting" not in process.output() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert "ignored parameters" in process.output()
+    assert "another_nodes.max_poeple" in process.output()
+    assert "qos_overrides" not in process.output()
+    assert process.stop() == 0
 
 
 def test_topics_have_the_promised_quality_of_service(graph, stand_in):

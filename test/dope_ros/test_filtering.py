@@ -8,7 +8,7 @@ import pytest
 from dope_model.drawing import draw_people
 from dope_model.poses import PartPose, WholeBody
 from dope_ros.filtering import annotated, chosen_parts
-from dope_ros.node.parameters import DOPE_NODE
+from dope_ros.settings import DOPE_NODE
 
 
 def settings(**changes) -> SimpleNamespace:

@@ -31,26 +31,28 @@ def test_only_the_newest_of_those_that_wait_is_worked_on():
     assert work.done == [1, 4]
 
 
-def test_stopping_waits_for_the_current_item_and_drops_the_waiting_one():
+def test_stopping_does_not_wait_for_the_current_item_and_drops_the_waiting_one():
     work = Recorder()
     worker = LatestWorker(work, "worker")
     worker.offer(1)
     assert work.begun.acquire(timeout=20)
     worker.offer(2)
-    dropped = []
-    stopping = threading.Thread(target=lambda: dropped.append(worker.stop()))
-    stopping.start()
-    stopping.join(0.1)
-    assert stopping.is_alive() and work.done == []
-    work.gate.release()
-    stopping.join(20)
-    assert dropped == [True]
+    assert worker.stop() is True
+    assert work.done == []
+    assert worker.offer(3) is True  # dropped itself
+    work.gate.release(3)
+    assert ended("worker")
     assert work.done == [1]
 
 
 def test_stopping_an_idle_worker_ends_its_thread():
-    before = threading.active_count()
-    worker = LatestWorker(lambda item: None, "worker")
-    assert threading.active_count() == before + 1
+    worker = LatestWorker(lambda item: None, "idle worker")
     assert worker.stop() is False
-    assert threading.active_count() == before
+    assert ended("idle worker")
+
+
+def ended(name: str) -> bool:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(20)
+    return all(thread.name != name for thread in threading.enumerate())

@@ -11,7 +11,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.node import dope_node
+from dope_ros import pipeline
 from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -136,19 +136,19 @@ def test_only_the_newest_image_waits(graph, stand_in):
 def test_the_next_image_is_decoded_while_the_detector_works(graph, stand_in, monkeypatch):
     """Where decoding takes long beside detecting; else only what is worked on is decoded."""
     node, detector = stand_in
-    decoded, decode = [], dope_node.image_to_rgb
+    decoded, decode = [], pipeline.image_to_rgb
 
     def remember(message: Image) -> np.ndarray:
         rgb = decode(message)
         decoded.append(int(rgb[0, 0, 0]))
         return rgb
 
-    monkeypatch.setattr(dope_node, "image_to_rgb", remember)
+    monkeypatch.setattr(pipeline, "image_to_rgb", remember)
     camera = graph.node.create_publisher(Image, "image", RELIABLE)
     graph.listen(WholeBodyPoseArray, "poses")
     detector.gate.clear()
     assert graph.publish_until(camera, image_at(grey(1), 1), lambda: detector.seen)
-    node._decoding_share = 1.0
+    node.activation.decoding_share = 1.0
     camera.publish(image_at(grey(2), 2))
     assert graph.spin_until(lambda: 2 in decoded)
     assert detector.seen == [1]
@@ -158,7 +158,7 @@ def test_the_next_image_is_decoded_while_the_detector_works(graph, stand_in, mon
 
     detector.gate.clear()
     assert graph.publish_until(camera, image_at(grey(3), 3), lambda: 3 in detector.seen)
-    node._decoding_share = 0.0
+    node.activation.decoding_share = 0.0
     camera.publish(image_at(grey(4), 4))
     graph.spin_for(0.5)
     assert 4 not in decoded

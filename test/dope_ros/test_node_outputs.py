@@ -11,6 +11,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from dope_model.drawing import draw_people
 from dope_msgs.msg import WholeBodyPoseArray
+from dope_ros import pipeline
 from dope_ros.messages.conversions import image_to_rgb, message_to_people
 from dope_ros.node import dope_node
 from dope_ros.tools.demo_camera import AS_CAMERAS_DO
@@ -55,15 +56,15 @@ def test_each_output_is_made_for_its_listeners_only(graph, stand_in, camera, wan
         ("people_to_message", "poses"),
         ("annotated", "image_annotated"),
     ):
-        function = getattr(dope_node, name)
+        function = getattr(pipeline, name)
         monkeypatch.setattr(
-            dope_node,
+            pipeline,
             name,
             lambda *args, f=function, o=output: made.append(o) or f(*args),
         )
-    build = dope_node.PersonMarkers.build
+    build = pipeline.PersonMarkers.build
     monkeypatch.setattr(
-        dope_node.PersonMarkers, "build", lambda *args: made.append("markers") or build(*args)
+        pipeline.PersonMarkers, "build", lambda *args: made.append("markers") or build(*args)
     )
     heard, subscription = graph.listen(OUTPUTS[wanted], wanted)
     image = image_at(grey(9), 1)
@@ -165,8 +166,8 @@ def test_drawing_changes_while_the_node_runs(graph, stand_in, camera):
     [
         ("min_body_score", 1.5, "min_body_score"),
         ("min_body_score", float("nan"), "min_body_score"),
-        ("min_body_score", "high", "'min_body_score' is 'high', but must be of type float"),
-        ("min_body_score", None, "'min_body_score' is None"),
+        ("min_body_score", "high", "'min_body_score' is 'high', but must be of type double"),
+        ("min_body_score", None, "'min_body_score' cannot be deleted"),
         ("faces", 3, "'faces' is 3, but must be of type bool"),
         ("annotated_background", "white", "must be one of 'image', 'black'"),
         ("annotated_max_side", -1, "annotated_max_side"),
@@ -183,7 +184,7 @@ def test_drawing_changes_while_the_node_runs(graph, stand_in, camera):
         ("smoothing_min_cutoff", 0.0, "smoothing_min_cutoff"),
         ("autostart", False, "read-only"),
         ("exit_if_start_fails", True, "read-only"),
-        ("min_bdoy_score", 0.5, "undeclared"),
+        ("min_bdoy_score", 0.5, "unknown parameter 'min_bdoy_score'"),
     ],
 )
 def test_a_wrong_change_is_refused_with_the_reason_and_changes_nothing(

@@ -22,7 +22,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 import dope_model.tracking.tracker
 from dope_model.poses import PartPose, WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.node import dope_node
+from dope_ros.node import dope_node, outputs
 from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -211,7 +211,7 @@ BAD_INFO = {
     "of larger images": (camera_info(width=640, height=480), "wrong size"),
     "unknown lens": (camera_info(d=LENS, distortion_model="odd"), "wrong distortion"),
     "too few coefficients": (camera_info(d=[0.1]), "wrong distortion"),
-    "NaN coefficients": (camera_info(d=[NAN] * 5), "wrong distortion"),
+    "NaN coefficients": (camera_info(d=[NAN] * 5), "impossible numbers"),
 }
 
 
@@ -479,10 +479,10 @@ def test_images_without_a_frame_id_give_no_tf_frames_and_that_is_told(
     graph, play, monkeypatch, capfd
 ):
     # The class does not matter: nothing is published.
-    monkeypatch.setattr(dope_node, "tf_message_class", lambda: TransformStamped)
+    monkeypatch.setattr(outputs, "tf_message_class", lambda: TransformStamped)
     node, _ = play(publish_tf=True)
     frames, _ = graph.listen(TransformStamped, "/tf")
-    assert graph.spin_until(lambda: node._transforms.get_subscription_count())
+    assert graph.spin_until(lambda: node.outputs._transforms.get_subscription_count())
     infos = graph.node.create_publisher(CameraInfo, "camera_info", RELIABLE)
     images = graph.node.create_publisher(Image, "image", RELIABLE)
     infos.publish(camera_info())

@@ -10,13 +10,17 @@ import yaml
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
+from dope_ros import settings
 from dope_ros.node import parameters
-from dope_ros.node.parameters import ParameterError, Setting, declare
-from dope_ros.node.running import log_to_ros
+from dope_ros.node.parameters import declare
+from dope_ros.node.process import log_to_ros
+from dope_ros.settings import ParameterError, Setting
+from dope_ros.tools.demo_camera import DEMO_CAMERA
+from dope_ros.tools.recorder import RECORDER
 
 ROOT = Path(__file__).parents[2]
-(ID_PREFIX,) = (setting for setting in parameters.DOPE_NODE if setting.name == "id_prefix")
-ALL = (parameters.DOPE_NODE, parameters.DEMO_CAMERA, parameters.RECORDER)
+(ID_PREFIX,) = (setting for setting in settings.DOPE_NODE if setting.name == "id_prefix")
+ALL = (settings.DOPE_NODE, DEMO_CAMERA, RECORDER)
 
 
 @pytest.fixture
@@ -65,16 +69,16 @@ def test_an_integer_is_taken_for_a_real_number(node_with):
         ({"level": 1.01}, "'level' is 1.01, but must be at most 1.0"),
         ({"level": -0.1}, "'level' is -0.1, but must be at least 0.0"),
         ({"level": float("nan")}, "'level' is nan"),
-        ({"level": "high"}, "'level' is 'high', but must be of type float"),
+        ({"level": "high"}, "'level' is 'high', but must be of type double"),
         ({"level": True}, "'level' is True"),
-        ({"count": 2.0}, "'count' is 2.0, but must be of type int"),
+        ({"count": 2.0}, "'count' is 2.0, but must be of type integer"),
         ({"count": 0}, "'count' is 0"),
         ({"count": [1]}, "'count'"),
         ({"colour": "green"}, "'colour' is 'green', but must be one of 'red', 'blue'"),
         ({"on": 1}, "'on' is 1, but must be of type bool"),
-        ({"name": "ab1"}, "'name' is 'ab1', but must be of small letters"),
-        ({"name": "ab\n"}, "but must be of small letters"),
-        ({"name": ""}, "'name' is '', but must be of small letters"),
+        ({"name": "ab1"}, "'name' is 'ab1', but must be small letters"),
+        ({"name": "ab\n"}, "but must be small letters"),
+        ({"name": ""}, "'name' is '', but must be small letters"),
         ({"colour": "red", "size": 3}, "unknown parameter 'size'; known are level, count"),
         ({"b": 1, "a": 2}, "unknown parameter 'a', 'b'"),
     ],
@@ -107,10 +111,10 @@ def test_a_change_at_run_time_is_refused_and_not_half_done(node_with):
 
 
 CHANGEABLE = (
-    Setting("level", 0.5, "A level.", minimum=0.0, maximum=1.0, changes=parameters.LIVE),
-    Setting("topic", "a", "A topic.", changes=parameters.INACTIVE),
-    Setting("file", "b", "A file.", changes=parameters.UNCONFIGURED),
-    Setting("kind", "c", "A kind.", changes=parameters.FIXED),
+    Setting("level", 0.5, "A level.", minimum=0.0, maximum=1.0, changes=settings.LIVE),
+    Setting("topic", "a", "A topic.", changes=settings.INACTIVE),
+    Setting("file", "b", "A file.", changes=settings.UNCONFIGURED),
+    Setting("kind", "c", "A kind.", changes=settings.FIXED),
 )
 VALUES = SimpleNamespace(**{setting.name: setting.default for setting in CHANGEABLE})
 
@@ -155,7 +159,7 @@ def test_a_parameter_that_may_change_is_not_read_only(node_with):
 
 
 def test_every_default_keeps_its_own_range():
-    for setting in (setting for settings in ALL for setting in settings):
+    for setting in (setting for table in ALL for setting in table):
         assert setting.check(setting.default) == setting.default
         assert setting.description.endswith(".")
 
@@ -168,13 +172,15 @@ def test_an_id_prefix_makes_names_that_ros_takes(prefix):
 
 @pytest.mark.parametrize("prefix", ["", "1", "_p", "p1", "p-", "a/b", "a b", "\u00fc", "p_\n"])
 def test_an_id_prefix_that_ros_refuses_or_that_runs_into_the_number_is_refused(prefix):
-    with pytest.raises(ParameterError, match="'id_prefix' is .* must be of letters, digits"):
+    with pytest.raises(ParameterError, match="'id_prefix' is .* must be letters, digits"):
         ID_PREFIX.check(prefix)
 
 
-def test_the_config_file_lists_every_parameter_with_its_default():
-    config = yaml.safe_load((ROOT / "config" / "dope.yaml").read_text())
-    assert config == {"/**": {"ros__parameters": {s.name: s.default for s in parameters.DOPE_NODE}}}
+def test_the_config_file_is_the_table():
+    written = (ROOT / "config" / "dope.yaml").read_text()
+    assert written == settings.yaml_file(settings.DOPE_NODE) + "\n", "run make docs"
+    config = yaml.safe_load(written)
+    assert config == {"/**": {"ros__parameters": {s.name: s.default for s in settings.DOPE_NODE}}}
 
 
 def test_what_the_model_logs_is_in_the_nodes_log(capfd):

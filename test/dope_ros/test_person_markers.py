@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Duration, Time
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from dope_model.camera.placement import Intrinsics, Placed, place_people
+from dope_model.camera.placement import Intrinsics, place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND, RIGHT
 from dope_ros.messages.markers import PersonMarkers, person_ids
@@ -44,7 +44,7 @@ def seen_at(joints: np.ndarray, root, trusted=None) -> PartPose:
     return PartPose(0.9, pixels.astype(np.float32), joints.astype(np.float32), trusted)
 
 
-def placed(people: list[WholeBody]) -> list[Placed]:
+def placed(people: list[WholeBody]) -> list[WholeBody]:
     return place_people(people, CAMERA)
 
 

@@ -7,7 +7,8 @@ import pytest
 from light_node import LightDetector, spinning
 from rclpy.parameter import Parameter
 
-from dope_ros.node import diagnostics, dope_node, parameters
+from dope_ros import settings
+from dope_ros.node import diagnostics, dope_node
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 DOCS = [page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md")]
@@ -16,7 +17,7 @@ DOCS = [page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("
 @pytest.mark.parametrize(
     ("module", "table"),
     [
-        ("dope_ros.node.parameters", parameters.markdown_table(parameters.DOPE_NODE)),
+        ("dope_ros.settings", settings.markdown_table(settings.DOPE_NODE)),
         ("dope_ros.node.diagnostics", diagnostics.markdown_table()),
     ],
 )

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
 from dope_msgs.msg import WholeBodyPoseArray
-from dope_ros.node.diagnostics import SKIPPED
+from dope_ros.node.statistics import SKIPPED
 
 IMAGES = 20_000
 WARM_UP = 2_000

@@ -16,7 +16,6 @@ from dope_ros.messages.transforms import (
     MissingFrameIdError,
     MissingTfError,
     body_axes,
-    fill_roots,
     person_transforms,
     quaternion,
     tf_message_class,
@@ -125,8 +124,7 @@ def test_roots_are_written_where_they_are_known():
         person((0.3, -0.2, 4.0), 1, hand=True),
         WholeBody(body=PartPose(0.9, np.full((13, 2), 9.0), joints(), np.ones(13, bool))),
     ]
-    message = people_to_message(people, HEADER, 640, 480)
-    fill_roots(message, place_people(people, CAMERA))
+    message = people_to_message(place_people(people, CAMERA), HEADER, 640, 480)
     root = message.people[0].body.root
     assert (root.x, root.y, root.z) == pytest.approx((0.3, -0.2, 4.0), abs=1e-4)
     wrist = message.people[0].right_hand.root

@@ -1,0 +1,160 @@
+"""Work on the images from `activate` to `deactivate`, in two threads beside the executor's."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from dope_model.detector import WholeBodyDetector
+from dope_model.poses import WholeBody
+from dope_ros.messages.camera_info import nanoseconds
+from dope_ros.messages.conversions import BadImageError
+from dope_ros.node.latest_worker import LatestWorker
+from dope_ros.pipeline import Pipeline, StageTimes
+
+if TYPE_CHECKING:
+    from dope_ros.node.dope_node import DopeNode
+
+LOG_INTERVAL = 5.0
+"""s between two log lines about the same kind of trouble."""
+WORTH_DECODING_AHEAD = 0.05
+"""Share of the detector's time from which on the next image is decoded beside it. Below, it would
+only cost computing for images that a newer one replaces."""
+
+Frame = Image | CompressedImage
+
+
+class _Incoming:
+    """An image on its way to the detector.
+
+    Attributes:
+        message: as it came.
+        times: of its stages so far.
+    """
+
+    def __init__(self, message: Frame) -> None:
+        self.message = message
+        self.times = StageTimes()
+        self._rgb: np.ndarray | None = None
+
+    def decoded(self, pipeline: Pipeline) -> np.ndarray:
+        """The image (H, W, 3) uint8 RGB, decoded once.
+
+        Raises:
+            BadImageError: it cannot be decoded.
+        """
+        if self._rgb is None:
+            with self.times("decode"):
+                self._rgb = pipeline.read(self.message)
+        return self._rgb
+
+
+class Activation:
+    """The pipeline and its two threads: one decodes the next image, one works on the newest.
+
+    Nothing waits for the image at work when the node is deactivated: the node has another
+    activation then, or none, and the image's results are dropped.
+
+    Args:
+        detecting: held while the detector works: an image of an earlier activation may still be.
+
+    Attributes:
+        preparing: what the detector builds at the moment; empty for nothing.
+    """
+
+    def __init__(self, node: DopeNode, pipeline: Pipeline, detecting: threading.Lock) -> None:
+        self.pipeline = pipeline
+        self.preparing = ""
+        self.decoding_share = 0.0  # of the newest image, relative to its detection
+        self._node, self._detecting = node, detecting
+        self._sizes: set[tuple[int, int]] = set()
+        name = node.get_name()
+        self._detector = LatestWorker(self._work, f"{name} detector")
+        self._decoder = LatestWorker(self._take, f"{name} decoder")
+
+    def offer(self, message: Frame) -> bool:
+        """Leave an image to be worked on; True if one is dropped for that."""
+        return self._decoder.offer(message)
+
+    def stop(self) -> int:
+        """Take no more images; how many that waited are dropped."""
+        return self._decoder.stop() + self._detector.stop()
+
+    def _take(self, message: Frame) -> None:
+        """Hand an image to the detector, decoded meanwhile if that gains enough, and brought to
+        its device if that is a GPU. In the decoder's thread."""
+        incoming = _Incoming(message)
+        prefetch = self.pipeline.prefetch
+        if prefetch or self.decoding_share > WORTH_DECODING_AHEAD:
+            # The detector's thread will meet the same error, and tell it.
+            with suppress(Exception):
+                rgb = incoming.decoded(self.pipeline)
+                if prefetch:
+                    prefetch(rgb)
+        if self._detector.offer(incoming):
+            self._node.statistics.skipped("newer image")
+
+    def _work(self, incoming: _Incoming) -> None:
+        """One image from beginning to end, in the detector's thread."""
+        node, pipeline = self._node, self.pipeline
+        message, times = incoming.message, incoming.times
+        try:
+            rgb = incoming.decoded(pipeline)
+            stamp = self._tracked_at(message.header)
+            place = node.outputs.needs_positions()
+            found = pipeline.find(rgb, message, stamp, times, place, detect=self._detect)
+            self.decoding_share = times.times["decode"] / max(times.times["detect"], 1e-6)
+            with node.outputs.lock:
+                # Asked again: meanwhile the displays may have been cleared.
+                if node.activation is not self or not node.settings.enabled:
+                    ended = node.activation is not self
+                    node.statistics.skipped("deactivated" if ended else "disabled")
+                    return
+                latency = node.outputs.publish(pipeline, rgb, found, stamp, times)
+            compressed = isinstance(message, CompressedImage)
+            encoding = message.format if compressed else message.encoding
+            node.statistics.answered(
+                time.monotonic(),
+                latency,
+                times.times,
+                f"{found.width} x {found.height} {encoding}",
+                found.positions,
+            )
+        except BadImageError as error:
+            node.statistics.bad(time.monotonic(), error.kind, str(error))
+            node.get_logger().warning(
+                f"skipped a bad image: {error}", throttle_duration_sec=LOG_INTERVAL
+            )
+        except Exception as error:  # one image on which the model fails must not end the node
+            if node.activation is not self or not node.context.ok():
+                node.statistics.skipped("deactivated")
+                return
+            node.statistics.failed(time.monotonic(), f"{type(error).__name__}: {error}")
+            node.get_logger().error(
+                "skipped an image on which the detector failed:\n" + traceback.format_exc(),
+                throttle_duration_sec=LOG_INTERVAL,
+            )
+
+    def _detect(self, detector: WholeBodyDetector, rgb: np.ndarray) -> list[WholeBody]:
+        """The people in an image."""
+        size = rgb.shape[1::-1]
+        if size not in self._sizes:
+            self.preparing = f"for images of {size[0]} x {size[1]} px"
+        try:
+            with self._detecting:
+                people = detector(rgb)
+        finally:
+            self.preparing = ""
+        self._sizes.add(size)
+        return people
+
+    def _tracked_at(self, header: Header) -> float:
+        """The time for which an image tells who is there, s."""
+        return (nanoseconds(header.stamp) or self._node.get_clock().now().nanoseconds) / 1e9
