@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-SOURCE ?= astronaut
+SOURCE ?= people
 MODEL ?= dope_lite
 SECONDS ?=
 PYTEST_ARGS ?=
@@ -25,7 +25,7 @@ endif
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo
-	@echo 'make demo SOURCE=...   astronaut (default), clip (two rendered people), a picture, a folder'
+	@echo 'make demo SOURCE=...   people (default), clip (people who walk), astronaut, a picture, a folder'
 	@echo '                       of pictures, a video, /dev/video0 or 0 for a camera'
 	@echo '          MODEL=...    dope_lite (default), experts (no PyTorch needed, 5 GB less),'
 	@echo '                       experts:thorough or a weights file'

@@ -17,12 +17,11 @@ from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
+from dope_model.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from dope_model.runtime import Engine
 
-DEFAULT_MODEL = "dope_lite"
-"""The network whose weights come with the package."""
 EXPERTS = "experts"
 PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
 

@@ -15,10 +15,10 @@ import textwrap
 from dataclasses import dataclass
 
 from dope_model.camera.rotation import ROTATIONS
-from dope_model.detector import DEFAULT_MODEL
 from dope_model.network.config import MODE_NAMES
 from dope_model.runtime import ENGINES
 from dope_model.tracking.smoothing import OneEuroSettings
+from dope_model.weights import DEFAULT_MODEL
 
 Value = bool | int | float | str
 

@@ -30,7 +30,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "source",
                 default_value="clip",
-                description="clip, astronaut, a picture, a folder, a video or /dev/videoN",
+                description="clip, people, astronaut, a picture, a folder, a video or /dev/videoN",
             ),
             DeclareLaunchArgument("model", default_value="", description="See dope.launch.py"),
             DeclareLaunchArgument(

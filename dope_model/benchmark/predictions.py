@@ -28,12 +28,12 @@ import dope_model
 from dope_model.benchmark.protocols.protocol import Found, Picture
 from dope_model.cache import file_digest
 from dope_model.datasets.videos import VideoFrames
-from dope_model.detector import DEFAULT_MODEL, EXPERTS, WholeBodyDetector, experts_preset
+from dope_model.detector import EXPERTS, WholeBodyDetector, experts_preset
 from dope_model.network.config import MODES, mode_named
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.skeleton import PARTS
-from dope_model.weights import weights_file
+from dope_model.weights import DEFAULT_MODEL, weights_file
 
 _ARRAYS = ("scores", "keypoints_2d", "keypoints_3d", "is_left", "trusted")
 _ABOUT_FILE = "model.json"

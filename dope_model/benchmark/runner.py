@@ -14,13 +14,13 @@ from tqdm import tqdm
 from dope_model.benchmark import report
 from dope_model.benchmark.predictions import OWN_MODE, CachedFinder, pixels_of
 from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Protocol
-from dope_model.detector import DEFAULT_MODEL
 from dope_model.drawing import draw_people
 from dope_model.network.config import MODE_NAMES
 from dope_model.pictures import picture_sheet, write_picture
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.runtime import ENGINES
+from dope_model.weights import DEFAULT_MODEL
 
 
 def add_protocol(subparsers: argparse._SubParsersAction, protocol: Protocol) -> None:

@@ -29,12 +29,13 @@ import numpy as np
 from dope_model.benchmark import report
 from dope_model.benchmark.predictions import OWN_MODE, own_mode
 from dope_model.benchmark.runner import add_model_argument
-from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector, experts_preset
+from dope_model.detector import WholeBodyDetector, experts_preset
 from dope_model.network.config import MODE_NAMES, PAPER_NETWORK
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.runtime import ENGINES
 from dope_model.sample import sample_picture
+from dope_model.weights import DEFAULT_MODEL
 
 log = logging.getLogger(__name__)
 

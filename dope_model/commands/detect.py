@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dope_model.camera.rotation import ROTATIONS
-from dope_model.detector import DEFAULT_MODEL, WholeBodyDetector
+from dope_model.detector import WholeBodyDetector
 from dope_model.drawing import draw_people, side_by_side
 from dope_model.network.config import MODE_NAMES
 from dope_model.pictures import (
@@ -26,6 +26,7 @@ from dope_model.pictures import (
 )
 from dope_model.poses import PART_SLOTS, WholeBody
 from dope_model.runtime import ENGINES
+from dope_model.weights import DEFAULT_MODEL
 
 
 def add_detect(subparsers: argparse._SubParsersAction) -> None:

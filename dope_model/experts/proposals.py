@@ -15,6 +15,7 @@ from dope_model.experts.regions import Region, angle_of_right, angle_of_up, encl
 from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.poses import PartDetections, boxes_around
 from dope_model.skeleton import BODY, FACE84
+from dope_model.weights import DEFAULT_MODEL
 
 _SHOULDERS = [BODY.index["right_shoulder"], BODY.index["left_shoulder"]]
 _HIPS = [BODY.index["right_hip"], BODY.index["left_hip"]]
@@ -103,7 +104,6 @@ class NetworkProposals:
     def __init__(self, engine: str = "auto") -> None:
         try:
             from dope_model.checkpoint import load_checkpoint
-            from dope_model.detector import DEFAULT_MODEL
             from dope_model.network.config import mode_named
             from dope_model.runtime import load_looks
         except ImportError as error:

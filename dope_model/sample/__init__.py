@@ -1,6 +1,7 @@
-"""Ten rendered seconds of two people who walk, gesture and cross, with their exact labels.
+"""Rendered people: a clip of ten seconds with its exact labels, and a picture.
 
-Made by `python -m tools.sample_clip`; frame k of the clip is sample k of the labels.
+Frame k of the clip is sample k of the labels. Made by `python -m tools.sample_clip` and `python -m
+tools.sample_picture`.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 
 CLIP = Path(__file__).with_name("clip.mp4")
+PEOPLE = Path(__file__).with_name("people.jpg")
 LABELS = Path(__file__).with_name("labels.npz")
 
 

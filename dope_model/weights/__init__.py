@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SHIPPED = {"dope_lite": Path(__file__).with_name("dope_lite.safetensors")}
+DEFAULT_MODEL = "dope_lite"
+SHIPPED = {DEFAULT_MODEL: Path(__file__).with_name("dope_lite.safetensors")}
 """Files by the name that stands for them wherever a model is asked for."""
 
 

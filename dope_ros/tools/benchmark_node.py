@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dope_model.detector import DEFAULT_MODEL
+from dope_model.weights import DEFAULT_MODEL
 from dope_ros.tools.demo import Processes, free_domain_id, isolated_environment, node_command
 
 SIZES = {"VGA": (640, 480), "1080p": (1920, 1080)}

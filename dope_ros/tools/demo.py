@@ -1,6 +1,6 @@
 """The whole system on one machine: demo camera, dope_node and recorder over real topics.
 
-    python -m dope_ros.demo --source astronaut --seconds 15 --out out
+    python -m dope_ros.demo --source people --seconds 15 --out out
 
 Runs on a ROS domain of its own and on this machine only, so that it meets no robot. Exit code 0
 if people were found; otherwise it says why, and shows the last lines of a node that died.
@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
-from dope_model.detector import DEFAULT_MODEL
 from dope_model.pictures import pictures_in
+from dope_model.weights import DEFAULT_MODEL
 
 _SECONDS_PER_PICTURE = 3.0
 _LAST_LINES = 25
@@ -175,7 +175,7 @@ def run(source: str, model: str, seconds: float, out: Path, domain: int) -> int:
             for name in ("demo_camera", "dope_node"):
                 print(f"The last lines of {name}:\n{processes.last_lines(name)}", flush=True)
             return 1
-    print(f"\nPictures, poses.jsonl and summary.json are in {out}/")
+    print(f"\nPictures, poses.jsonl and summary.json are in {out}/; look at {out}/people.png")
     return 0
 
 
@@ -186,9 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--source",
-        default="astronaut",
-        help="astronaut, clip (two rendered people), a picture, a folder of pictures, a video, "
-        "/dev/videoN or N (%(default)s)",
+        default="people",
+        help="people (two rendered people), clip (the same in motion), astronaut (a photo), a "
+        "picture, a folder of pictures, a video, /dev/videoN or N (%(default)s)",
     )
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="parameter of dope_node (%(default)s)"

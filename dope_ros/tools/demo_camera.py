@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 from dope_model.camera.placement import Intrinsics
 from dope_model.hints import pip_install
 from dope_model.pictures import PICTURE_SUFFIXES, pictures_in, read_rgb
-from dope_model.sample import CLIP
+from dope_model.sample import CLIP, PEOPLE
 from dope_ros.messages.conversions import rgb_to_image
 from dope_ros.node import parameters
 from dope_ros.node.process import run_node
@@ -37,9 +37,10 @@ AS_CAMERAS_DO = QoSProfile(
 DEMO_CAMERA = (
     Setting(
         "source",
-        "astronaut",
-        "What is published: 'astronaut' (scikit-image's picture), 'clip' (two rendered people), a "
-        "picture, a folder of pictures, a video, or a camera as /dev/videoN or N.",
+        "people",
+        "What is published: 'people' (a picture of two rendered people), 'clip' (two who walk), "
+        "'astronaut' (scikit-image's photo), a picture, a folder of pictures, a video, or a camera "
+        "as /dev/videoN or N.",
     ),
     Setting("rate", 15.0, "Images per second.", minimum=0.1, maximum=240.0, unit="Hz"),
     Setting(
@@ -209,7 +210,7 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         return Video(int(camera[1]), settings)
     if source == "astronaut":
         return Pictures([_astronaut()], settings)
-    path = CLIP if source == "clip" else Path(source).expanduser()
+    path = {"people": PEOPLE, "clip": CLIP}.get(source, Path(source).expanduser())
     if path.is_dir():
         pictures = pictures_in(path)
         if not pictures:
@@ -217,8 +218,8 @@ def open_source(settings: SimpleNamespace) -> Pictures | Video:
         return Pictures(pictures, settings)
     if not path.exists():
         raise SourceError(
-            f"source {source!r}: there is no such file or folder, and it is neither 'astronaut' "
-            "nor 'clip' nor a camera"
+            f"source {source!r}: there is no such file or folder, and it is none of 'people', "
+            "'clip', 'astronaut' or a camera"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return Pictures([read_picture(path)], settings)

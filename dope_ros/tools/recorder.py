@@ -2,6 +2,7 @@
 
     poses.jsonl          one line per message: stamp, image size, people with all keypoints
     annotated_0001.png   every picture_interval seconds
+    people.png           the last of these beside its people in 3D
     summary.json         what was found, at what rate and latency; the stamps of the pictures
 
 Exit code 0 if people were found, 1 if not.
@@ -13,17 +14,20 @@ import json
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
+from dope_model.drawing import draw_people_3d
+from dope_model.pictures import write_picture
 from dope_model.poses import PART_SLOTS
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.messages.conversions import image_to_rgb, message_to_people
@@ -163,10 +167,13 @@ class Recorder(Node):
 
         self._out = Path(self.settings.out)
         self._out.mkdir(parents=True, exist_ok=True)
-        for old in [*self._out.glob("annotated_[0-9]*.png"), self._out / "summary.json"]:
+        old_files = (self._out / "summary.json", self._out / "people.png")
+        for old in [*self._out.glob("annotated_[0-9]*.png"), *old_files]:
             old.unlink(missing_ok=True)
         self._lines = (self._out / "poses.jsonl").open("w")
         self._next_picture = -math.inf
+        self._recent: deque[WholeBodyPoseArray] = deque(maxlen=50)
+        self._shown: tuple[Time, np.ndarray] | None = None
         self.create_subscription(WholeBodyPoseArray, "poses", self._on_poses, RESULTS)
         self.create_subscription(Image, "image_annotated", self._on_picture, RESULTS)
 
@@ -174,6 +181,7 @@ class Recorder(Node):
         now = time.monotonic()
         if self.first_poses is None:
             self.first_poses = now
+        self._recent.append(message)
         line = message_to_dict(message)
         self._lines.write(json.dumps(line) + "\n")
         # When the node published the message, ns since the epoch; not every middleware tells.
@@ -188,10 +196,9 @@ class Recorder(Node):
             return
         self._next_picture = now + self.settings.picture_interval
         name = f"annotated_{len(self.pictures) + 1:04d}.png"
-        bgr = cv2.cvtColor(image_to_rgb(message), cv2.COLOR_RGB2BGR)
-        if not cv2.imwrite(str(self._out / name), bgr):
-            raise OSError(f"cannot write {self._out / name}")
-        stamp = message.header.stamp
+        rgb, stamp = image_to_rgb(message), message.header.stamp
+        write_picture(self._out / name, rgb)
+        self._shown = stamp, rgb
         self.pictures[name] = {"sec": stamp.sec, "nanosec": stamp.nanosec}
 
     def finish(self) -> None:
@@ -199,6 +206,15 @@ class Recorder(Node):
         self._lines.close()
         summary = self.statistics.to_dict() | {"pictures": self.pictures}
         (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        if self._shown is not None:
+            self._write_in_3d(*self._shown)
+
+    def _write_in_3d(self, stamp: Time, rgb: np.ndarray) -> None:
+        for message in self._recent:
+            if message.header.stamp == stamp:
+                size = rgb.shape[1::-1]
+                solid = draw_people_3d(message_to_people(message), size, size)
+                write_picture(self._out / "people.png", np.hstack([rgb, solid]))
 
 
 def _record(recorder: Recorder) -> None:

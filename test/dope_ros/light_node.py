@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 from rclpy.executors import SingleThreadedExecutor
 
-from dope_model.detector import DEFAULT_MODEL
 from dope_model.poses import PartPose, WholeBody
+from dope_model.weights import DEFAULT_MODEL
 from dope_ros.node import dope_node
 
 

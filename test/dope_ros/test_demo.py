@@ -40,7 +40,7 @@ def in_picture(point, stamp: dict, out: Path) -> np.ndarray:
 
 
 def test_people_are_found_over_real_topics(tmp_path):
-    process = demo(tmp_path, "--seconds", "4")
+    process = demo(tmp_path, "--source", "astronaut", "--seconds", "4")
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert "image stamp to publication" in output
@@ -63,6 +63,16 @@ def test_people_are_found_over_real_topics(tmp_path):
     np.testing.assert_allclose(np.median(noses, axis=0), (223, 125), atol=10)
     assert cv2.imread(str(tmp_path / "annotated_0001.png")).shape == (512, 512, 3)
     assert "annotated_0001.png" in summary["pictures"]
+
+
+def test_the_default_shows_whole_people_in_2d_and_3d(tmp_path):
+    process = demo(tmp_path, "--seconds", "3")
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    parts = json.loads((tmp_path / "summary.json").read_text())["parts"]
+    assert all(parts[slot]["found"] > 0 for slot in ("body", "left_hand", "right_hand", "face"))
+    assert f"{tmp_path}/people.png" in output
+    assert cv2.imread(str(tmp_path / "people.png")).shape == (480, 1280, 3)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +118,7 @@ def test_every_picture_of_a_folder_gets_its_time(tmp_path):
     for number in range(4):
         (tmp_path / f"{number}.jpg").touch()
     assert default_seconds(str(tmp_path)) == 12
-    assert default_seconds("astronaut") == default_seconds("/no/such/thing.mp4") == 15
+    assert default_seconds("people") == default_seconds("/no/such/thing.mp4") == 15
 
 
 def test_a_domain_in_use_is_not_chosen(monkeypatch):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
+from dope_model.pictures import read_rgb
+from dope_model.sample import PEOPLE
 from dope_ros.messages.conversions import image_to_rgb
 from dope_ros.node.qos import NEWEST_MESSAGE
 from dope_ros.tools.demo_camera import (
@@ -99,9 +101,14 @@ def test_a_video_starts_again_and_keeps_its_rate(tmp_path):
     np.testing.assert_allclose(levels, [40, 120, 200, 40, 120], atol=3)
 
 
-def test_the_default_is_the_astronaut(astronaut):
+def test_the_default_is_a_picture_that_comes_with_the_package():
     source = open_source(settings(motion=False))
     assert isinstance(source, Pictures)
+    np.testing.assert_array_equal(source.frame(0.0), fit(read_rgb(PEOPLE), 640))
+
+
+def test_the_astronaut(astronaut):
+    source = open_source(settings(source="astronaut", motion=False))
     np.testing.assert_array_equal(source.frame(0.0), astronaut)
 
 
@@ -109,7 +116,7 @@ def test_without_scikit_image_the_astronaut_is_refused_with_what_to_install(monk
     for name in ("skimage", "skimage.data"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SourceError, match="pip install scikit-image.*'clip' needs no"):
-        open_source(settings())
+        open_source(settings(source="astronaut"))
     assert isinstance(open_source(settings(source="clip")), Video)
 
 

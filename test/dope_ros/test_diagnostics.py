@@ -5,7 +5,7 @@ from camera_help import grey, image_at
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from dope_model.detector import DEFAULT_MODEL
+from dope_model.weights import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.node.diagnostics import CAMERA_KEYS, DETECTOR_KEYS, camera_status, detector_status
 from dope_ros.node.statistics import STAGES, WINDOW, FrameStatistics, Window

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import Marker, MarkerArray
 
-from dope_model.detector import DEFAULT_MODEL
+from dope_model.weights import DEFAULT_MODEL
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.node import dope_node
 from dope_ros.tools.demo_camera import AS_CAMERAS_DO
