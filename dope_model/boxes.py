@@ -1,4 +1,4 @@
-"""How much boxes overlap. A box is x0 y0 x1 y1."""
+"""Overlap of boxes. A box is x0 y0 x1 y1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def box_iou(boxes: np.ndarray, others: np.ndarray, pixel_inclusive: bool = False
     """Intersection over union of boxes (..., 4) and (..., 4), broadcast against each other.
 
     Args:
-        pixel_inclusive: a box covers its last pixel, too: sides are one longer.
+        pixel_inclusive: a box includes its last pixel: sides are one longer.
     """
     # Column by column: reducing over an axis of two costs NumPy ten times as much.
     extra = 1.0 if pixel_inclusive else 0.0

@@ -1,4 +1,4 @@
-"""Where downloaded and made files are kept, and what tells one file from another."""
+"""Folders for downloaded and generated files, and hashes of files."""
 
 from __future__ import annotations
 

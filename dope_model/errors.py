@@ -1,5 +1,5 @@
-"""What may go wrong anywhere, and says so itself."""
+"""The error whose text is written for users."""
 
 
 class Failure(RuntimeError):
-    """Something went wrong and the text says what; commands print it instead of a traceback."""
+    """An expected failure that the text explains; commands print it instead of a traceback."""

@@ -1,4 +1,4 @@
-"""What to type when a package is missing."""
+"""The install commands for missing packages."""
 
 from __future__ import annotations
 

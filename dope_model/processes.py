@@ -27,7 +27,7 @@ def in_processes(
         start: called with `arguments` in each process, first.
 
     Raises:
-        Failure: a process has died. What the others had done stays done.
+        Failure: a process has died. Finished work of the others is kept.
     """
     # Forked processes would inherit OpenCV's and OpenMP's locks without their threads, and OpenGL.
     context = multiprocessing.get_context("spawn")
@@ -36,6 +36,6 @@ def in_processes(
             yield from pool.map(work, items)
     except BrokenProcessPool as error:
         raise Failure(
-            "one of the processes has died, perhaps for lack of memory; the same command goes on "
-            "after what is finished, and with --workers 1 one sees more"
+            "one of the processes has died, perhaps for lack of memory; the same command resumes "
+            "after the finished part; --workers 1 shows the error"
         ) from error

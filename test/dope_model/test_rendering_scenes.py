@@ -277,5 +277,5 @@ def test_a_process_that_dies_ends_the_rendering(tmp_path, monkeypatch):
     """Rather than being started again for ever."""
     monkeypatch.setattr(generate, "_check_requirements", lambda: None)
     monkeypatch.setattr(generate, "_start_worker", die)
-    with pytest.raises(Failure, match="goes on after what is finished"):
+    with pytest.raises(Failure, match="resumes after the finished part"):
         list(render_images(tmp_path, 3, RenderSettings(seed=9), workers=2))
