@@ -28,7 +28,6 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("images", type=Path, help="a folder of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder for labels.npz")
-    parser.add_argument("--experts", default="thorough", choices=["thorough"])
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--limit", type=int, help="label only the first N")
     parser.add_argument("--known", type=Path, help="existing labels, which are kept")
@@ -60,9 +59,14 @@ def run_label(options: argparse.Namespace) -> int:
         None if options.human_joints is None else annotated_bodies(options.human_joints, names)
     )
     path = label_pictures(
-        options.images, names, options.out, options.experts, options.workers, known, annotated,
-        options.renew_bodies,
-    )  # fmt: skip
+        options.images,
+        names,
+        options.out,
+        workers=options.workers,
+        known=known,
+        annotated=annotated,
+        renew_bodies=options.renew_bodies,
+    )
     labels = LabelSet.load(path)
     counts = {
         part: sum(len(s.parts[part]) for s in labels if part in s.parts)
