@@ -25,7 +25,7 @@ from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.processes import in_processes
 
-PICTURES_PER_PIECE = 25
+PICTURES_PER_PIECE = 10
 LABELS_FILE = "labels.npz"
 T = TypeVar("T")
 
@@ -132,7 +132,8 @@ def merge_pieces(out: Path, known: LabelSet | None = None) -> Path:
     Where both have a picture, it is that of the piece.
     """
     samples = {} if known is None else {sample.file: sample for sample in known}
-    about = json.loads((out / "about.json").read_text())
+    about = {} if known is None else known.about
+    about = {**about, **json.loads((out / "about.json").read_text())}
     for path in sorted((out / "pieces").glob("*.npz")):
         samples |= {sample.file: sample for sample in LabelSet.load(path)}
     target = out / LABELS_FILE
@@ -173,7 +174,9 @@ def _label_piece(piece: _Piece) -> None:
         height, width = rgb.shape[:2]
         annotated, kept = piece.annotated.get(name), piece.kept.get(name)
         found, ignored = experts.detect_with_ignored(
-            rgb, [] if annotated is None else [annotated], only_bodies=kept is not None
+            rgb,
+            [annotated] if annotated is not None and annotated.has_torso else [],
+            only_bodies=kept is not None,
         )
         parts = {} if kept is None else dict(kept.parts)
         for part in found:

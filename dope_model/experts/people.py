@@ -16,7 +16,6 @@ from dope_model.boxes import box_ious
 from dope_model.experts.bodies import (
     MINIMUM_JOINTS,
     Body,
-    body_size,
     look_at_body,
     pose_agreement,
     steady_joints,
@@ -98,7 +97,7 @@ def is_trusted(evidence: Evidence, detectors: int = 2) -> bool:
     if evidence.guess_seen and evidence.mirrored > 0.7:
         # The independent evidence is MoveNet, or a guess with half of the body's joints.
         sure = evidence.guess_seen >= 6 and evidence.guess_agrees > 0.5
-        if sure or evidence.models_agree > 0.45:
+        if sure or (evidence.guess_agrees > 0.3 and evidence.models_agree > 0.45):
             return True
     if evidence.models_agree <= 0.45:
         return False
@@ -274,8 +273,7 @@ class PeopleFinder:
             len(track.person.detectors),
         )
         if track.guess is not None:
-            apart = np.linalg.norm(body_from_coco(blazepose)[:, :2] - guess.joints, axis=1)
-            evidence.guess_agrees = float((apart < 0.1 * body_size(guess.joints)).mean())
+            evidence.guess_agrees = guess.agreement(body_from_pose(looks.mean.points))
             evidence.guess_seen = int(guess.seen.sum())
         box = track.person.box
         steady = steady_joints(looks.second, looks.mirrored)

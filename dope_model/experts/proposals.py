@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dope_model.experts.bodies import body_size
 from dope_model.experts.joints import body_from_coco
 from dope_model.experts.models import MissingModelError
 from dope_model.experts.regions import Region, angle_of_right, angle_of_up, enclosing_region
@@ -41,9 +42,19 @@ class Guess:
         return cls(joints[:, :2], joints[:, 2] > _MOVENET_SEEN)
 
     @property
+    def has_torso(self) -> bool:
+        """Whether shoulders and hips were seen, without which there is no region."""
+        return bool(self.seen[_SHOULDERS + _HIPS].all())
+
+    @property
     def box(self) -> np.ndarray:
         """Of the joints that were seen, of all when those are fewer than four: (4,) px."""
         return boxes_around(self.joints[self.seen] if self.seen.sum() >= 4 else self.joints)
+
+    def agreement(self, joints: np.ndarray) -> float:
+        """Share of the joints that are within 0.1 body sizes of other ones (13, 2) px, 0..1."""
+        apart = np.linalg.norm(joints - self.joints, axis=1)
+        return float((apart < 0.1 * body_size(self.joints)).mean())
 
     @property
     def torso(self) -> np.ndarray:
@@ -91,9 +102,6 @@ class NetworkProposals:
     Args:
         engine: see `dope_model.runtime.load_looks`.
 
-    Attributes:
-        enough_joints: trusted joints with which the network would report a body itself.
-
     Raises:
         MissingModelError: a package that the network needs is missing.
     """
@@ -112,8 +120,8 @@ class NetworkProposals:
                 + pip_install(*NETWORK_PACKAGES)
             ) from error
         checkpoint = load_checkpoint(DEFAULT_MODEL)
+        self._settings = checkpoint.integration
         self._run = load_looks(engine, checkpoint, mode_named("realtime", checkpoint.mode), "auto")
-        self.enough_joints = checkpoint.integration["body"].min_trusted
         self._low = {
             part: replace(
                 own,
@@ -125,8 +133,17 @@ class NetworkProposals:
             for part, own in checkpoint.integration.items()
         }
 
-    def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
-        """Proposals of "body", "hand" and "face" in `rgb` (H, W, 3) uint8, best first."""
+    def __call__(self, rgb: np.ndarray) -> tuple[dict[str, PartDetections], np.ndarray]:
+        """What there may be in `rgb` (H, W, 3) uint8.
+
+        Returns:
+            Proposals of "body", "hand" and "face", best first, and which of the bodies the network
+            would report itself, (N,) bool.
+        """
         from dope_model.postprocess.fusion import detect_parts
 
-        return detect_parts(self._run(rgb), self._low, rgb.shape)
+        candidates = self._run(rgb)
+        proposed = detect_parts(candidates, self._low, rgb.shape)
+        reported = detect_parts(candidates, self._settings, rgb.shape)["body"].keypoints_2d
+        poses = proposed["body"].keypoints_2d[:, None]
+        return proposed, np.isclose(poses, reported, atol=0.01).all(axis=(2, 3)).any(axis=1)

@@ -80,7 +80,7 @@ class ThoroughExperts:
             counts neither as a part nor as background. It may overlap detections, which stay valid.
         """
         picture = Picture(rgb)
-        proposed = None if guesses else self._propose(rgb)
+        proposed = None if guesses else self._propose(rgb)[0]
         if proposed is not None:
             guesses = guesses_of(proposed["body"])
         bodies, other_people = self._people(rgb, picture, guesses)

@@ -67,18 +67,31 @@ def test_the_box_of_a_guess_is_that_of_its_seen_joints():
     assert body.box.tolist() == [97, 62, 134, 104]
 
 
+JOINTS = np.random.default_rng(0).uniform(0, 100, (13, 2))
+
+
 def looks(score: float = 0.9, apart: float = 0.0) -> BodyLooks:
-    rng = np.random.default_rng(0)
-    pose = pose_of_joints(rng.uniform(0, 100, (13, 2)), rng.normal(size=(13, 3)), np.ones(13, bool))
+    pose = pose_of_joints(JOINTS, np.zeros((13, 3)), np.ones(13, bool))
     return BodyLooks(pose, pose, replace(pose, score=score, points=pose.points + apart))
 
 
 def test_looks_agree_where_all_are_sure_and_two_are_alike():
     assert looks().reproduced == pytest.approx(1)
-    assert looks_agree(looks())
-    assert not looks_agree(looks(score=0.5))
-    assert looks_agree(looks(apart=3)) and not looks_agree(looks(apart=40))
+    guess = Guess(JOINTS, np.arange(13) < 2)
+    assert looks_agree(looks(), guess)
+    assert not looks_agree(looks(score=0.5), guess)
+    assert looks_agree(looks(apart=3), guess) and not looks_agree(looks(apart=40), guess)
+    assert not looks_agree(looks(), Guess(JOINTS, np.zeros(13, bool)))
     assert np.allclose(looks(apart=4).mean.points, looks().mean.points + 2)
+
+
+def test_looks_at_somebody_else_do_not_count():
+    half = JOINTS + np.where(np.arange(13) < 6, 0, 50)[:, None]
+    most = JOINTS + np.where(np.arange(13) < 5, 0, 50)[:, None]
+    seen = np.ones(13, bool)
+    # The joints spread over nearly 100 px: 50 px are far more than a tenth of that.
+    assert Guess(half, seen).agreement(JOINTS) == pytest.approx(6 / 13)
+    assert looks_agree(looks(), Guess(half, seen)) and not looks_agree(looks(), Guess(most, seen))
 
 
 def test_what_is_known_of_a_pose_from_joints_alone():
