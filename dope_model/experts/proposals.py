@@ -121,7 +121,7 @@ class NetworkProposals:
             ) from error
         checkpoint = load_checkpoint(DEFAULT_MODEL)
         self._settings = checkpoint.integration
-        self._run = load_looks(engine, checkpoint, mode_named("realtime", checkpoint.mode), "auto")
+        self._run = load_looks(engine, checkpoint, mode_named("auto", checkpoint.mode), "auto")
         self._low = {
             part: replace(
                 own,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 DEFAULT_MODEL = "dope_lite"
+"""The network whose weights come with the package."""
 SHIPPED = {DEFAULT_MODEL: Path(__file__).with_name("dope_lite.safetensors")}
 """Files by the name that stands for them wherever a model is asked for."""
 
@@ -19,6 +20,6 @@ def weights_file(model: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"no weights file at {path}; models that need none: {', '.join(SHIPPED)}, "
-            "experts:fast, experts:thorough"
+            "experts:fast, experts:guided, experts:thorough"
         )
     return path
