@@ -1,6 +1,6 @@
 """How often people change their numbers, on the shipped clip of two people who cross:
 
-    python -m dope_model.benchmark.tracking [--model experts:fast]
+    python -m dope_model.benchmark.tracking [--model dope_lite experts]
 
 Without a model the detector is the clip's truth, of which some is left out and moved at random.
 """
@@ -170,7 +170,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dope_model.benchmark.tracking", description=__doc__
     )
-    parser.add_argument("--model", help="also count with what this model finds in the clip")
+    parser.add_argument(
+        "--model", nargs="+", action="extend", default=[],
+        help="also count with what these models find in the clip",
+    )  # fmt: skip
     parser.add_argument("--every", type=int, default=1, help="the model sees each n-th image")
     parser.add_argument("--seeds", type=int, default=5, help="the spoiled truth is drawn so often")
     options = parser.parse_args(arguments)
@@ -184,10 +187,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
         ids = sum(len(tracked.numbers) for tracked, _ in runs) / len(runs)
         print(f"| {name} | {seen:.0f} | {switches:.1f} | {without:.1f} | {ids:.1f} |")
-    if options.model:
-        tracked, untracked = count_switches(detected_clip(options.model, options.every))
+    for model in options.model:
+        tracked, untracked = count_switches(detected_clip(model, options.every))
         print(
-            f"| {options.model} | {tracked.seen} | {tracked.switches} | {untracked.switches} "
+            f"| {model} | {tracked.seen} | {tracked.switches} | {untracked.switches} "
             f"| {len(tracked.numbers)} |"
         )
     return 0

@@ -1,7 +1,6 @@
 """Rendered people: a clip of ten seconds with its exact labels, and a picture.
 
-Frame k of the clip is sample k of the labels. Made by `python -m tools.sample_clip` and `python -m
-tools.sample_picture`.
+Frame k of the clip is sample k of the labels. `tools/rendering` has what made them.
 """
 
 from pathlib import Path

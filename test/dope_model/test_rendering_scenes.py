@@ -24,7 +24,7 @@ from dope_model.rendering.person import Person
 from dope_model.rendering.posing import Poser
 from dope_model.rendering.scene import sample_scene
 from dope_model.skeleton import BODY14, FACE84, HAND, PARTS
-from tools.sample_clip.motion import Walk, Walker
+from tools.rendering.motion import Walk, Walker
 
 IMAGES = 4
 

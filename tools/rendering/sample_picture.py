@@ -1,6 +1,6 @@
 """The demo's picture: two rendered people who show their hands, near enough to see fingers.
 
-python -m tools.sample_picture --out people.jpg
+python -m tools.rendering.sample_picture --out people.jpg
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dope_model.rendering.person import Closet, Person, PosedPerson, sample_phen
 from dope_model.rendering.places import Occupied, sample_place
 from dope_model.rendering.renderer import Renderer
 from dope_model.rendering.scene import Scene
-from tools.sample_clip.motion import Gesture, Walk, Walker
+from tools.rendering.motion import Gesture, Walk, Walker
 
 WIDTH, HEIGHT = 960, 720
 EXPOSURE = 1.25
@@ -57,7 +57,9 @@ def actors(closet: Closet) -> list[PosedPerson]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Render it; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.sample_picture", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.rendering.sample_picture", description=__doc__
+    )
     parser.add_argument("--out", type=Path, required=True, help="the picture")
     options = parser.parse_args(arguments)
     try:

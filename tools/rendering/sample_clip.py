@@ -1,6 +1,6 @@
 """A short video of two people who walk, cross and gesture, with exact labels of every frame:
 
-    python -m tools.sample_clip --out DIR
+    python -m tools.rendering.sample_clip --out DIR
 
 writes `clip.mp4` and `labels.npz`, whose sample i is frame i. It serves as sample material: for
 the demo, for tests, and for checks of tracking and placement.
@@ -26,7 +26,7 @@ from dope_model.rendering.person import Closet, Person, sample_phenotype
 from dope_model.rendering.places import Occupied, sample_place
 from dope_model.rendering.renderer import Renderer
 from dope_model.rendering.scene import Scene
-from tools.sample_clip.motion import Gesture, Walk, Walker
+from tools.rendering.motion import Gesture, Walk, Walker
 
 WIDTH, HEIGHT = 640, 360
 FRAMES_PER_SECOND = 25
@@ -120,7 +120,7 @@ def make_clip(out: Path, seconds: float = SECONDS) -> Path:
     film.release()
     listed = manifest()
     about = {
-        "source": "rendered people, tools/sample_clip",
+        "source": "rendered people, tools/rendering/sample_clip.py",
         "frames_per_second": str(FRAMES_PER_SECOND),
         "licence": f"bodies, clothes, hair and skins: {listed['licence']}",
     }
@@ -130,7 +130,9 @@ def make_clip(out: Path, seconds: float = SECONDS) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the film; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.sample_clip", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.rendering.sample_clip", description=__doc__
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for film and labels")
     parser.add_argument("--seconds", type=float, default=SECONDS)
     options = parser.parse_args(arguments)
