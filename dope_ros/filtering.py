@@ -1,4 +1,4 @@
-"""What a user wants to see of the people who were found; plain data in, plain data out."""
+"""Filters of the detected people by parameters; plain data in, plain data out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dope_model.poses import PART_SLOTS, WholeBody
 
 
 def chosen_parts(people: list[WholeBody], settings: SimpleNamespace) -> list[WholeBody]:
-    """`people` without the parts that are switched off or score too little, and without those of
-    whom no part is left.
+    """`people` without parts that are switched off or have too low a score, and without people who
+    have no part left.
 
     Args:
         settings: `bodies`, `hands`, `faces`: bool; `min_body_score` and so on: 0 to 1.

@@ -1,9 +1,8 @@
-"""From an image message to people, and from people to messages: what dope_node and the bag tool do
-with an image.
+"""From image messages to people, and from people to messages; shared by dope_node and the bag tool.
 
     image -> RGB -> detector -> filtering -> tracking -> smoothing -> placement -> messages
 
-Messages may be ROS's own or those that stand in for them (`messages.message_types`).
+Messages may be ROS's own or their substitutes (`messages.message_types`).
 """
 
 from __future__ import annotations
@@ -52,22 +51,22 @@ if TYPE_CHECKING:
     ImageMessage = Image | CompressedImage
 
 SMALLEST_SIDE = 32
-"""px. A person in a smaller image has no joints that could be told from each other."""
+"""Smallest side of an image, px: in smaller images joints cannot be distinguished."""
 
 SMALLEST_RANGE = 1 / 12
-"""Share of its values' range that a 16-bit image should use. In 8 bits less is 21 of 256 levels:
-12 of 16 bits (1/16), 10 of 16 bits (1/64), or the temperatures of a room in centikelvin (1/30)."""
+"""Smallest share of the value range that a 16-bit image should use. Less is under 21 of 256 levels
+in 8 bits: 12 of 16 bits (1/16), 10 of 16 bits (1/64), or a room in centikelvin (1/30)."""
 
 UNKNOWN = "none"
-"""Where positions were worked out from if they were not."""
+"""The source of positions if there are none."""
 
 
 class ValueRangeError(BadMessageError):
-    """An image that uses too little of its values' range; it is worked on all the same."""
+    """An image that uses too little of its value range; it is processed nevertheless."""
 
 
 class StageTimes:
-    """How long each stage took for one image: `with times("detect"): ...`; s by name in `times`."""
+    """Times of the stages of one image: `with times("detect"): ...`; s by name in `times`."""
 
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
@@ -81,14 +80,14 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in an image.
+    """The people in an image.
 
     Attributes:
         header: of the image.
         width, height: of the image, px.
-        people: with roots where these are known.
-        positions: what the roots were worked out from: "camera_info", "camera_info and depth",
-            `UNKNOWN`, or empty if nobody asked.
+        people: with roots, if known.
+        positions: what the roots were computed from: "camera_info", "camera_info and depth",
+            `UNKNOWN`, or empty if not needed.
     """
 
     header: Header
@@ -99,22 +98,22 @@ class Found:
 
 
 class Pipeline:
-    """Works on the images of one camera, one after the other.
+    """Processes the images of one camera, one after the other.
 
     Args:
         detector: finds people.
-        tracker: gives track ids; None for none.
-        settings: the values of those of `settings.DOPE_NODE` that are `in_pipeline`, and
-            `use_depth` and `needs_camera_info`.
+        tracker: gives track ids; None: no ids.
+        settings: the values of the `in_pipeline` entries of `settings.DOPE_NODE`, and `use_depth`
+            and `needs_camera_info`.
         infos: camera_info messages so far.
-        tell_fault: called with what is bad beside an image ("camera_info", "depth" or "value
-            range"), what follows from it, and the error.
-        topics: names of those of camera_info and depth.
-        depths: depth images; None for the last few.
+        tell_fault: called with the bad input beside an image ("camera_info", "depth" or "value
+            range"), the consequence, and the error.
+        topics: names of the topics of camera_info and depth.
+        depths: depth images; None: keep the last few.
 
     Attributes:
-        settings: may be replaced at any time; an image is worked on with those of its beginning.
-        infos, depths: to be filled by the caller as messages come.
+        settings: may be replaced at any time; an image keeps those it began with.
+        infos, depths: filled by the caller as messages arrive.
     """
 
     def __init__(
@@ -180,14 +179,14 @@ class Pipeline:
 
         Args:
             rgb: as `read` gives it.
-            message: the image as it came.
-            stamp: the time for which it tells who is there, s.
-            times: gets the times of the stages.
-            place: work out where the people are.
-            detect: calls the detector; None: as it is.
+            message: the image as received.
+            stamp: the image's time for tracking, s.
+            times: receives the times of the stages.
+            place: whether to compute positions.
+            detect: replaces the call of the detector, if given.
         """
         settings = self.settings
-        # A slow model outlasts what is kept, and some depth images come after their image.
+        # A slow model outlasts the kept messages, and some depth images follow their image.
         for recent in (self.infos, self.depths):
             recent.hold(stamp_of(message))
         with times("detect"):
@@ -214,9 +213,7 @@ class Pipeline:
         return people_to_message(found.people, found.header, found.width, found.height)
 
     def markers(self, found: Found) -> MarkerArray:
-        """Markers of the people; where positions are not known, as a camera of the assumed field of
-        view would have seen them.
-        """
+        """Markers of the people; if positions are not known, with the assumed field of view."""
         people = found.people
         if found.positions in ("", UNKNOWN):
             fov = self.settings.horizontal_fov
@@ -225,7 +222,7 @@ class Pipeline:
         return self._markers.build(people, found.header)
 
     def forget_markers(self) -> None:
-        """Nobody listens to the markers: what was shown has faded."""
+        """The markers have no subscriber: earlier ones have expired."""
         self._markers.forget()
 
     def annotated(self, rgb: np.ndarray, found: Found) -> np.ndarray:

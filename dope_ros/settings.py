@@ -1,5 +1,5 @@
-"""The parameters of dope_node, each stated once: name, default, meaning, range, unit, when it may
-change. The launch file, the bag tool, config/dope.yaml and the pages of docs/ take them from here.
+"""The parameters of dope_node, each declared once: name, default, meaning, range, unit, and when it
+may change. The launch file, the bag tool, config/dope.yaml and docs/ use this table.
 
     python -m dope_ros.settings         prints them as the table of docs/
     python -m dope_ros.settings yaml    prints them as config/dope.yaml
@@ -25,7 +25,7 @@ Value = bool | int | float | str
 TYPE_NAMES = {bool: "bool", int: "integer", float: "double", str: "string"}
 """ROS's names of the types."""
 
-# When a parameter may change, and in which states of the life cycle that is.
+# When a parameter may change, and the life cycle states in which that is.
 LIVE = "at any time"
 INACTIVE = "while not active"
 UNCONFIGURED = "while unconfigured"
@@ -39,16 +39,16 @@ _STATES = {
 
 
 class ParameterError(ValueError):
-    """A parameter that cannot be taken; the text names it."""
+    """An invalid parameter; the text names it."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One parameter. Its type is that of `default`; `minimum` and `maximum` are for numbers.
 
-    A text with a `pattern` matches that as a whole; `pattern_in_words` says what it allows.
-    `changes` is one of LIVE, INACTIVE, UNCONFIGURED, FIXED. The bag tool has those that are
-    `in_pipeline`, too.
+    A text must match `pattern` as a whole; `pattern_in_words` explains it.
+    `changes` is one of LIVE, INACTIVE, UNCONFIGURED, FIXED. Those `in_pipeline` are also options of
+    the bag tool.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """What a value may be, beside its type; empty for anything."""
+        """The allowed values in words; empty if only the type is fixed."""
         if self.choices:
             return "one of " + ", ".join(map(repr, self.choices))
         if self.minimum is not None:
@@ -94,7 +94,7 @@ class Setting:
             raise self._wrong(value, self.allowed)
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise self._wrong(value, self.pattern_in_words)
-        # Written so that NaN is refused as well.
+        # Written so that NaN is rejected as well.
         if self.minimum is not None and not value >= self.minimum:
             raise self._wrong(value, f"at least {self.minimum}")
         if self.maximum is not None and not value <= self.maximum:
@@ -105,10 +105,10 @@ class Setting:
         return ParameterError(f"parameter {self.name!r} is {value!r}, but must be {must_be}")
 
     def parse(self, text: str) -> Value:
-        """The value that a launch argument or a command line gives as text.
+        """The value of a launch argument or command line option.
 
         Raises:
-            ParameterError: it is none of the type, or out of range.
+            ParameterError: it has another type, or is out of range.
         """
         try:
             if isinstance(self.default, bool):
@@ -125,7 +125,7 @@ class Setting:
         way = {
             UNCONFIGURED: "deactivate and clean up the node, set it, then configure and activate",
             INACTIVE: "deactivate the node, set it, then activate",
-            FIXED: "start the node anew with it",
+            FIXED: "restart the node with it",
         }[self.changes]
         raise ParameterError(
             f"parameter {self.name!r} changes only {self.changes}, and the node is {state}: {way}"
@@ -136,40 +136,40 @@ DOPE_NODE = (
     Setting(
         "model",
         DEFAULT_MODEL,
-        "What finds the people: 'dope_lite', or the path of a weights file, for a network; "
-        "'experts' (the same as 'experts:fast'), 'experts:guided' or 'experts:thorough' for "
-        "ready-made experts. 'experts:thorough' takes seconds per image.",
+        "The model: 'dope_lite', or the path of a weights file, for a network; 'experts' (the same "
+        "as 'experts:fast'), 'experts:guided' or 'experts:thorough' for the part experts. "
+        "'experts:thorough' takes seconds per image.",
         changes=UNCONFIGURED,
     ),
     Setting(
         "device",
         "auto",
-        "Where a network runs: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'. The "
+        "Where the network runs: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'. The "
         "experts always run on the CPU.",
         changes=UNCONFIGURED,
     ),
     Setting(
         "mode",
         "auto",
-        "A network's configuration: 'auto' (what the weights were made for), 'realtime' (400 px, "
-        "50 proposals), 'paper' (800 px, 1000 proposals: better on small people, several times "
-        "slower) or 'trained' (as in training). No effect on the experts.",
+        "The network's configuration: 'auto' (what the weights were made for), 'realtime' (400 px, "
+        "50 proposals), 'paper' (800 px, 1000 proposals, several times slower) or 'trained' (as in "
+        "training). Ignored by the experts.",
         choices=MODE_NAMES,
         changes=UNCONFIGURED,
     ),
     Setting(
         "engine",
         "auto",
-        "What a network runs on: 'auto' (the fastest that is installed), or one of the engines by "
-        "name. No effect on the experts.",
+        "What the network runs on: 'auto' (the fastest installed) or the name of an engine. "
+        "Ignored by the experts.",
         choices=ENGINES,
         changes=UNCONFIGURED,
     ),
     Setting(
         "expected_size",
         "",
-        "Size of the images, as 640x480. The engine is prepared for it at 'configure', which then "
-        "takes longer, instead of at the first image. Empty: at the first image.",
+        "Size of the images, such as 640x480: the engine is prepared for it in 'configure' instead "
+        "of at the first image. Empty: at the first image.",
         pattern=r"|[1-9]\d{1,4}x[1-9]\d{1,4}",
         pattern_in_words="WIDTHxHEIGHT or empty",
         unit="px",
@@ -178,16 +178,15 @@ DOPE_NODE = (
     Setting(
         "image_transport",
         "raw",
-        "'raw' listens to the topic 'image', 'compressed' to the CompressedImages of the topic of "
-        "that name with '/compressed' added.",
+        "'raw' subscribes to 'image', 'compressed' to 'image/compressed'.",
         choices=("raw", "compressed"),
         changes=INACTIVE,
     ),
     Setting(
         "image_rotation",
         0,
-        "How far images are turned clockwise to stand upright before the model sees them, for a "
-        "camera that hangs upside down or sideways. Results are in the image as it came.",
+        "Clockwise rotation that makes the images upright, for a camera that hangs upside down or "
+        "sideways. Results are in the original image.",
         choices=ROTATIONS,
         unit="degrees",
         changes=LIVE,
@@ -196,31 +195,31 @@ DOPE_NODE = (
     Setting(
         "tracking",
         True,
-        "Give people track ids, the same from image to image. Needs Norfair (pip install "
-        "norfair-enough); without it all ids are -1.",
+        "Give each person a track id that is the same from image to image. Needs Norfair (pip "
+        "install norfair-enough); without it all ids are -1.",
         changes=UNCONFIGURED,
         in_pipeline=True,
     ),
     Setting(
         "publish_tf",
         False,
-        "Publish a frame body_p1, body_p2, ... for each person on /tf, by id_prefix and track id. "
-        "Needs camera_info, tracking and the package tf2_msgs.",
+        "Publish a TF frame for each person: body_p1, body_p2, ... (id_prefix and track id). Needs "
+        "camera_info, tracking and the package tf2_msgs.",
         changes=UNCONFIGURED,
     ),
     Setting(
         "publish_rep155",
         False,
-        "Publish tracked bodies on the topics of REP-155, /humans/bodies/... Needs tracking and "
-        "the package hri_msgs.",
+        "Publish tracked bodies on the REP-155 topics /humans/bodies/... Needs tracking and the "
+        "package hri_msgs.",
         changes=UNCONFIGURED,
     ),
     Setting(
         "id_prefix",
         "p",
-        "What the names of people begin with in TF frames and REP-155 topics. Another one for each "
-        "of several nodes.",
-        # For frames and topics. A digit last would let p1 + 2 and p + 12 meet.
+        "Prefix of the people's names in TF frames and REP-155 topics. Give each of several nodes "
+        "its own.",
+        # Valid in frame and topic names. With a final digit, p1 + 2 and p + 12 would be the same.
         pattern="[A-Za-z]([A-Za-z0-9_]*[A-Za-z_])?",
         pattern_in_words="letters, digits and '_', with a letter first and no digit last",
         changes=UNCONFIGURED,
@@ -228,20 +227,21 @@ DOPE_NODE = (
     Setting(
         "use_depth",
         False,
-        "Listen to 'depth', images that are registered to those of 'image', 16UC1 (mm) or 32FC1 "
-        "(m), and take distances from them. Needs camera_info.",
+        "Take distances from the topic 'depth': images registered to those of 'image', 16UC1 (mm) "
+        "or 32FC1 (m). Needs camera_info.",
         changes=INACTIVE,
     ),
     Setting(
         "enabled",
         True,
-        "Work on images; the service 'enable' sets it. Off, the node publishes one empty result.",
+        "Process images; the service 'enable' sets it. When switched off, the node publishes one "
+        "empty result.",
         changes=LIVE,
     ),
     Setting(
         "always_run",
         False,
-        "Run the model even while nobody listens to any output.",
+        "Run the model even if no output has a subscriber.",
         changes=LIVE,
     ),
     *(
@@ -252,27 +252,27 @@ DOPE_NODE = (
         Setting(
             f"min_{part}_score",
             0.0,
-            f"{parts} that score less are left out, and people of whom no part is left. The model "
-            "has a threshold of its own; 0 takes all it gives.",
+            f"Leave out {parts} with a lower score, and people without any part left. 0 keeps all "
+            "that pass the model's own threshold.",
             minimum=0.0,
             maximum=1.0,
             changes=LIVE,
             in_pipeline=True,
         )
-        for part, parts in (("body", "Bodies"), ("hand", "Hands"), ("face", "Faces"))
+        for part, parts in (("body", "bodies"), ("hand", "hands"), ("face", "faces"))
     ),
     Setting(
         "rectified",
         False,
-        "The images are rectified (image_rect): P of camera_info holds, and no distortion. Else K "
-        "and D hold.",
+        "The images are rectified (image_rect): use P of camera_info and no distortion, instead of "
+        "K and D.",
         changes=LIVE,
         in_pipeline=True,
     ),
     Setting(
         "depth_tolerance",
         0.05,
-        "How far the stamps of an image and of its depth image may be apart.",
+        "Largest difference between the stamps of an image and its depth image.",
         minimum=0.0,
         maximum=10.0,
         unit="s",
@@ -283,7 +283,7 @@ DOPE_NODE = (
         Setting(
             f"{which}_depth",
             default,
-            f"Depth values {side} than this are taken for no data.",
+            f"Depth values {side} than this are ignored.",
             minimum=0.0,
             maximum=1000.0,
             unit="m",
@@ -295,8 +295,8 @@ DOPE_NODE = (
     Setting(
         "smoothing",
         False,
-        "Smooth the joints of tracked people over time with the One-Euro filter, which adds no "
-        "delay of a whole image.",
+        "Smooth the joints of tracked people over time with the One-Euro filter, which delays no "
+        "image.",
         changes=LIVE,
         in_pipeline=True,
     ),
@@ -313,8 +313,8 @@ DOPE_NODE = (
     Setting(
         "smoothing_beta",
         OneEuroSettings.beta,
-        "By how much the cut-off rises with speed, when a joint moves by the size of its part in "
-        "one second; higher is prompter.",
+        "Increase of the cut-off for a joint that moves by the size of its part in one second; "
+        "higher is more responsive.",
         minimum=0.0,
         maximum=1000.0,
         unit="Hz",
@@ -324,8 +324,8 @@ DOPE_NODE = (
     Setting(
         "marker_lifetime",
         1.0,
-        "How long RViz shows a marker that is not renewed; 0: until it is deleted. Longer than the "
-        "slowest image takes, or markers flicker.",
+        "RViz removes a marker that is not renewed for this long; 0: never. Markers flicker if it "
+        "is shorter than the time of the slowest image.",
         minimum=0.0,
         maximum=3600.0,
         unit="s",
@@ -335,8 +335,8 @@ DOPE_NODE = (
     Setting(
         "horizontal_fov",
         60.0,
-        "Field of view across the image's width that is assumed for the markers where there is no "
-        "camera_info. Too small a value places people too far away.",
+        "Field of view across the image's width, assumed for the markers without camera_info. If "
+        "too small, people are placed too far away.",
         minimum=1.0,
         maximum=179.0,
         unit="degrees",
@@ -346,8 +346,7 @@ DOPE_NODE = (
     Setting(
         "annotated_background",
         "image",
-        "What image_annotated shows under the poses: the 'image', or 'black', which shows nobody's "
-        "face.",
+        "Background of image_annotated: the 'image', or 'black' for privacy.",
         choices=("image", "black"),
         changes=LIVE,
         in_pipeline=True,
@@ -355,7 +354,7 @@ DOPE_NODE = (
     Setting(
         "annotated_max_side",
         0,
-        "A larger image_annotated is scaled down to this longer side; 0: as large as the image.",
+        "image_annotated is scaled down to at most this longer side; 0: never.",
         minimum=0,
         maximum=16384,
         unit="px",
@@ -365,7 +364,7 @@ DOPE_NODE = (
     Setting(
         "silent_after",
         2.0,
-        "Diagnostics warn when no image has come for so long.",
+        "Diagnostics warn if no image arrives for this long.",
         minimum=0.1,
         maximum=3600.0,
         unit="s",
@@ -374,8 +373,8 @@ DOPE_NODE = (
     Setting(
         "max_latency",
         1.0,
-        "Diagnostics warn when images arrive, or results are published, so long after the image's "
-        "stamp.",
+        "Diagnostics warn if images arrive, or results are published, later than this after the "
+        "image's stamp.",
         minimum=0.001,
         maximum=3600.0,
         unit="s",
@@ -384,13 +383,13 @@ DOPE_NODE = (
     Setting(
         "autostart",
         True,
-        "Configure and activate at start; false leaves that to others.",
+        "Configure and activate at start; false leaves that to a life cycle manager.",
     ),
     Setting(
         "exit_if_start_fails",
         False,
-        "End with exit code 1 when autostart fails, for supervisors that look at it; false keeps "
-        "the node, which can then be configured again.",
+        "Exit with code 1 if autostart fails, for supervisors; if false, the node stays and can be "
+        "configured again.",
     ),
 )
 

@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dope_ros.settings import DOPE_NODE, yaml_file
-
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 _TABLE = re.compile(r"(<!-- python -m ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -22,14 +21,18 @@ def pages() -> list[Path]:
     return [page for page in sorted(DOCS.glob("*.md")) if _TABLE.search(page.read_text())]
 
 
+def printed(*command: str) -> str:
+    """What `python -m COMMAND` prints, run from the sources."""
+    command = (sys.executable, "-m", *command)
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT).stdout
+
+
 def filled(text: str) -> str:
     """A page's text with its tables as the code has them now."""
 
     def table(match: re.Match) -> str:
         begin, module, end = match.groups()
-        command = [sys.executable, "-m", module]
-        output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-        return f"{begin}\n{output.strip()}\n\n{end}"
+        return f"{begin}\n{printed(module).strip()}\n\n{end}"
 
     return _TABLE.sub(table, text)
 
@@ -39,8 +42,8 @@ def main() -> None:
     for page in pages():
         page.write_text(filled(page.read_text()))
         print(page)
-    config = DOCS.parent / "config" / "dope.yaml"
-    config.write_text(yaml_file(DOPE_NODE) + "\n")
+    config = ROOT / "config" / "dope.yaml"
+    config.write_text(printed("dope_ros.settings", "yaml"))
     print(config)
 
 

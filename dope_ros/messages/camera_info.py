@@ -1,6 +1,6 @@
-"""What a camera says about itself: camera_info to a camera model, depth images to metres.
+"""camera_info messages to camera models, and depth images to metres.
 
-Nothing here imports ROS: any object with a message's fields will do.
+Nothing here imports ROS: any object with a message's fields works.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MODEL_NAMES = {"": "plumb_bob", "fisheye": "equidistant"}
 
 
 class BadCameraInfoError(BadMessageError):
-    """A camera_info message that says nothing usable about an image; the text says why."""
+    """A camera_info message that cannot be used for an image; the text says why."""
 
 
 class BadDepthError(BadMessageError):
@@ -262,9 +262,9 @@ Message = TypeVar("Message")
 class Recent(Generic[Message]):
     """The last few messages of a topic, to be found by their stamps.
 
-    Images are not held back until their depth arrives: the node takes what has come. At the rate of
-    a camera the last few messages cover a fraction of a second, and a slow model may take longer:
-    `hold` keeps what belongs to the image at work. One thread may add while another one looks.
+    Images do not wait for their depth: the node uses what has arrived. The last few messages of a
+    camera cover a fraction of a second, less than a slow model takes, so `hold` keeps what belongs
+    to the current image. One thread may add messages while another one searches.
     """
 
     def __init__(self, count: int = 8) -> None:
@@ -290,8 +290,8 @@ class Recent(Generic[Message]):
             self._messages.remove(min(others, key=lambda kept: kept[1]))
 
     def hold(self, stamp: int) -> None:
-        """From now on do not forget the message whose stamp is nearest to `stamp`, ns, as long as
-        no nearer one comes; for one stamp at a time.
+        """Keep the message whose stamp is nearest to `stamp`, ns, until a nearer one arrives; for
+        one stamp at a time.
         """
         self._held = stamp
 

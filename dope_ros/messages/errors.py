@@ -1,13 +1,13 @@
-"""What the errors about unusable messages have in common."""
+"""The base class of errors about unusable messages."""
 
 from __future__ import annotations
 
 
 class BadMessageError(ValueError):
-    """What is wrong, in full.
+    """The text explains the problem in full.
 
     Attributes:
-        kind: the same in a word or two, alike for all messages with that trouble.
+        kind: the problem in a word or two, the same for all messages with it.
     """
 
     def __init__(self, kind: str, text: str) -> None:

@@ -65,7 +65,7 @@ class PersonMarkers:
         return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
 
     def forget(self) -> None:
-        """Nobody listened for a while: what they were shown has faded."""
+        """There was no subscriber for a while: earlier markers have expired."""
         self._shown = set()
 
     def _part(
@@ -73,7 +73,7 @@ class PersonMarkers:
     ) -> list[Marker]:
         skeleton = person.skeleton(slot)
         line_width, diameter = _SIZES[slot]
-        # Joints that the detector only guessed are not drawn.
+        # Joints that are not trusted are not drawn.
         bones = [
             (bone, _color(color))
             for bone, color in zip(skeleton.bones, skeleton.colors, strict=True)

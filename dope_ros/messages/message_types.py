@@ -1,8 +1,7 @@
-"""The messages without ROS: their definitions, classes that stand in for ROS's, and their bytes.
+"""Messages without ROS: their definitions, substitute classes, and serialisation.
 
-`conversions` and `markers` say what is in a message, and import its class as ROS has it (`from
-sensor_msgs.msg import Image`). After `install_stand_ins()` that works where ROS, or this
-workspace's build, is missing.
+`conversions` and `markers` fill messages and import their classes as usual (`from sensor_msgs.msg
+import Image`). After `install_stand_ins()` that works without ROS or a built workspace.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def install_stand_ins() -> list[str]:
     """Make `from PACKAGE.msg import NAME` work for all packages of messages that are not installed.
 
     Returns:
-        The packages for which classes stand in now.
+        The packages that have substitute classes now.
     """
     packages = {name.partition("/")[0] for name in types().fielddefs}
     missing = sorted(package for package in packages if not _is_installed(package))
@@ -67,7 +66,7 @@ def install_stand_ins() -> list[str]:
         messages = _Messages(f"{package}.msg")
         parent = ModuleType(package)
         parent.msg = messages
-        # Without, `find_spec` would fail where somebody asks for the package.
+        # Without it `find_spec` would fail for the package.
         for module in (parent, messages):
             module.__spec__ = ModuleSpec(module.__name__, None)
         sys.modules[package], sys.modules[messages.__name__] = parent, messages
@@ -131,7 +130,7 @@ def _default(definition: tuple) -> Any:
 
 
 def serialize(message: Any, kind: str) -> bytes:
-    """The bytes of a message of ROS's own class or of one that stands in."""
+    """The serialised message, of ROS's own class or of a substitute."""
     return bytes(types().serialize_cdr(_as_rosbags(message, kind), kind))
 
 

@@ -1,4 +1,4 @@
-"""People as REP-155 (ROS for human-robot interaction) has them, for nodes that use libhri.
+"""People on the topics of REP-155 (ROS for human-robot interaction), for nodes that use libhri.
 
 /humans/bodies/tracked             hri_msgs/IdsList        who is seen
 /humans/bodies/<id>/skeleton2d     hri_msgs/Skeleton2D     18 keypoints
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 NAMESPACE = "/humans/bodies"
 
-# libhri listens with the system's default quality of service; at a depth of 1 nothing queues.
+# libhri subscribes with the system's default QoS; with a depth of 1 nothing queues.
 _DEPTH = 1
-# Listeners acknowledge within 10 ms; one that hangs must not hold up the node.
+# Subscribers acknowledge within 10 ms; one that hangs must not block the node.
 _LONGEST_WAIT = Duration(seconds=0.15)
 
-# The order is that of hri_msgs/Skeleton2D, which has OpenPose's; names are our joints. What is no
-# joint of ours comes from the face.
+# In the order of hri_msgs/Skeleton2D (OpenPose's), by the names of our joints. Eyes, ears and nose
+# come from the face.
 SKELETON_2D = (
     "nose", "neck",
     "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
@@ -56,7 +56,7 @@ _FACE_POINTS = {
 
 
 class MissingHriMessagesError(ImportError):
-    """There is no hri_msgs; the text says how to get it."""
+    """hri_msgs is missing; the text says how to get it."""
 
 
 def hri_messages() -> Any:
@@ -76,11 +76,10 @@ def hri_messages() -> Any:
 
 
 class HumansPublisher:
-    """Publishes tracked people on REP-155's topics; makes and takes down those of each person.
+    """Publishes tracked people on REP-155's topics; creates and removes the topics of each person.
 
-    Only bodies are published, as REP-155 means by them; people without a track id are left out.
-    Someone who is missed for a moment leaves `tracked`, but keeps the topics for as long as the
-    tracker keeps the id.
+    Only bodies are published; people without a track id are left out. A person who is missed for a
+    moment leaves `tracked`, but keeps the topics for as long as the tracker keeps the id.
 
     Args:
         node: makes the publishers, `create_publisher(type, topic, depth)` and
@@ -135,7 +134,7 @@ class HumansPublisher:
         }
         with self._lock:
             for absent in set(self._bodies) - set(bodies):
-                # Where time stands still or goes back, nobody would grow old.
+                # If time stops or goes back, no track would expire.
                 if not 0 < stamp - self._last_seen[absent] <= MEMORY:
                     self._take_down(absent)
             self._last_seen.update(dict.fromkeys(bodies, stamp))
@@ -145,7 +144,7 @@ class HumansPublisher:
                         self._publisher(self._messages.Skeleton2D, number, "skeleton2d"),
                         self._publisher(self._region_type, number, "roi"),
                     )
-        # After the publishers are there, so that those who hear of a person find the topics.
+        # After the publishers exist, so subscribers that learn of a person find the topics.
         self._tracked.publish(self._messages.IdsList(header=header, ids=list(bodies)))
         for number, person in bodies.items():
             skeleton, region = self._bodies[number]
@@ -153,7 +152,7 @@ class HumansPublisher:
             region.publish(self._region(person.body, header, width, height))
 
     def clear(self, header: Header) -> None:
-        """Say that nobody is there, and take down what everybody had."""
+        """Publish that nobody is tracked, and remove everybody's topics."""
         self._tracked.publish(self._messages.IdsList(header=header, ids=[]))
         with self._lock:
             for number in list(self._bodies):

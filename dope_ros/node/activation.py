@@ -1,4 +1,4 @@
-"""Work on the images from `activate` to `deactivate`, in two threads beside the executor's."""
+"""Processing of images from `activate` to `deactivate`, in two threads beside the executor's."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from dope_ros.node.dope_node import DopeNode
 
 LOG_INTERVAL = 5.0
-"""s between two log lines about the same kind of trouble."""
+"""s between two log lines about the same kind of problem."""
 WORTH_DECODING_AHEAD = 0.05
-"""Share of the detector's time from which on the next image is decoded beside it. Below, it would
-only cost computing for images that a newer one replaces."""
+"""If decoding takes more than this share of the detector's time, the next image is decoded in
+parallel. Otherwise that would waste work on images that a newer one replaces."""
 
 Frame = Image | CompressedImage
 
@@ -35,7 +35,7 @@ class _Incoming:
     """An image on its way to the detector.
 
     Attributes:
-        message: as it came.
+        message: as received.
         times: of its stages so far.
     """
 
@@ -57,16 +57,17 @@ class _Incoming:
 
 
 class Activation:
-    """The pipeline and its two threads: one decodes the next image, one works on the newest.
+    """The pipeline and its two threads: one decodes the next image, one processes the newest.
 
-    Nothing waits for the image at work when the node is deactivated: the node has another
-    activation then, or none, and the image's results are dropped.
+    Deactivation does not wait for the current image: the node has another activation then, or none,
+    and the image's results are dropped.
 
     Args:
-        detecting: held while the detector works: an image of an earlier activation may still be.
+        detecting: held while the detector works; an image of an earlier activation may still be in
+            it.
 
     Attributes:
-        preparing: what the detector builds at the moment; empty for nothing.
+        preparing: what the detector is building; empty if nothing.
     """
 
     def __init__(self, node: DopeNode, pipeline: Pipeline, detecting: threading.Lock) -> None:
@@ -80,20 +81,20 @@ class Activation:
         self._decoder = LatestWorker(self._take, f"{name} decoder")
 
     def offer(self, message: Frame) -> bool:
-        """Leave an image to be worked on; True if one is dropped for that."""
+        """Submit an image; True if one is dropped for it."""
         return self._decoder.offer(message)
 
     def stop(self) -> int:
-        """Take no more images; how many that waited are dropped."""
+        """Accept no more images; returns how many waiting ones are dropped."""
         return self._decoder.stop() + self._detector.stop()
 
     def _take(self, message: Frame) -> None:
-        """Hand an image to the detector, decoded meanwhile if that gains enough, and brought to
-        its device if that is a GPU. In the decoder's thread."""
+        """Pass an image to the detector, decoded in parallel if that pays, and uploaded if the
+        device is a GPU. In the decoder's thread."""
         incoming = _Incoming(message)
         prefetch = self.pipeline.prefetch
         if prefetch or self.decoding_share > WORTH_DECODING_AHEAD:
-            # The detector's thread will meet the same error, and tell it.
+            # The detector's thread will meet the same error and report it.
             with suppress(Exception):
                 rgb = incoming.decoded(self.pipeline)
                 if prefetch:
@@ -102,7 +103,7 @@ class Activation:
             self._node.statistics.skipped("newer image")
 
     def _work(self, incoming: _Incoming) -> None:
-        """One image from beginning to end, in the detector's thread."""
+        """Process one image, in the detector's thread."""
         node, pipeline = self._node, self.pipeline
         message, times = incoming.message, incoming.times
         try:
@@ -112,7 +113,7 @@ class Activation:
             found = pipeline.find(rgb, message, stamp, times, place, detect=self._detect)
             self.decoding_share = times.times["decode"] / max(times.times["detect"], 1e-6)
             with node.outputs.lock:
-                # Asked again: meanwhile the displays may have been cleared.
+                # Checked again: meanwhile the displays may have been cleared.
                 if node.activation is not self or not node.settings.enabled:
                     ended = node.activation is not self
                     node.statistics.skipped("deactivated" if ended else "disabled")
@@ -156,5 +157,5 @@ class Activation:
         return people
 
     def _tracked_at(self, header: Header) -> float:
-        """The time for which an image tells who is there, s."""
+        """The time of an image for tracking, s."""
         return (nanoseconds(header.stamp) or self._node.get_clock().now().nanoseconds) / 1e9

@@ -1,4 +1,4 @@
-"""How the node says on /diagnostics what became of the images.
+"""The node's messages on /diagnostics.
 
     python -m dope_ros.node.diagnostics      prints the values as the table of docs/
 
@@ -14,50 +14,50 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from dope_ros.node.statistics import SKIPPED, SOURCES, STAGES, WINDOW, Summary
 
 CLOCK_TOLERANCE = 0.1
-"""s that an image's stamp may lie in the future before the clocks are said to differ."""
+"""An image whose stamp is farther than this in the future, s, means that the clocks differ."""
 
 CAMERA_KEYS = {
     "topic": "where the images come from",
-    "publishers": "of that topic",
-    "image": "size and encoding of the newest image that was worked on",
-    "input rate (Hz)": "images that came",
-    "last image (s ago)": "since the newest one came",
+    "publishers": "number of publishers of that topic",
+    "image": "size and encoding of the newest processed image",
+    "input rate (Hz)": "images received per second",
+    "last image (s ago)": "time since the newest image",
     "arrival p50 (ms)": "image stamp to arrival at the node, median",
     "arrival p95 (ms)": "the same, 95th percentile",
-    "received": "images that came, in all",
-    "lost on the way": "images that were published and did not come, or were replaced by newer "
-    "ones before the node took them, in all; `unknown` where the middleware does not number them",
-    "bad": "images that could not be read, in all",
-    "bad: REASON": "the same by reason, for the reasons that occurred",
+    "received": "images received, in total",
+    "lost on the way": "images that were published but not received, or were replaced by newer "
+    "ones before the node took them, in total; `unknown` if the middleware does not number them",
+    "bad": "images that could not be read, in total",
+    "bad: REASON": "the same by reason, for reasons that occurred",
     "last bad image": "what was wrong with it",
-    "positions": "what those of the newest image were worked out from: `camera_info`, `camera_info "
-    "and depth`, or `none`; empty while no output needs them",
+    "positions": "what the positions of the newest image were computed from: `camera_info`, "
+    "`camera_info and depth`, or `none`; empty while no output needs them",
     **{
         key: meaning
         for source, missing in SOURCES.items()
         for key, meaning in (
-            (f"bad {source}", f"images that were answered without {missing} because of it, in all"),
-            (f"bad {source}: REASON", "the same by reason, for the reasons that occurred"),
+            (f"bad {source}", f"images answered without {missing} because of it, in total"),
+            (f"bad {source}: REASON", "the same by reason, for reasons that occurred"),
             (f"last bad {source}", "what was wrong with it"),
         )
     },
 }
 DETECTOR_KEYS = {
-    "state": "of the life cycle, what is being prepared, and why an active node rests",
+    "state": "state of the life cycle, what is being prepared, and why an active node rests",
     "model": "the parameter",
-    "engine": "the model that was loaded and what it runs on",
+    "engine": "the loaded model and what it runs on",
     "device": "the parameter",
     "track ids": "`on`, `off`, or why there are none",
-    "output rate (Hz)": "images that were answered",
+    "output rate (Hz)": "images answered per second",
     "latency p50 (ms)": "image stamp to publication, median",
     "latency p95 (ms)": "the same, 95th percentile",
-    **{f"{stage} (ms)": f"mean time for: {stage}" for stage in STAGES},
-    "answered": "images whose results were published, in all",
-    **{f"skipped: {reason}": "images that were not worked on, in all" for reason in SKIPPED},
-    "failed": "images on which the model failed, in all",
+    **{f"{stage} (ms)": f"mean time of this stage: {stage}" for stage in STAGES},
+    "answered": "images whose results were published, in total",
+    **{f"skipped: {reason}": "images skipped for this reason, in total" for reason in SKIPPED},
+    "failed": "images on which the model failed, in total",
     "last failure": "its error",
 }
-"""Every value of the two statuses and what it means."""
+"""Every value of the two statuses and its meaning."""
 
 
 def camera_status(
@@ -70,14 +70,14 @@ def camera_status(
     max_latency: float,
     has_clock: bool = True,
 ) -> DiagnosticStatus:
-    """How the images come in, and what comes beside them: it warns if they are missing, late, bad
-    or without a stamp.
+    """The status of the images and the inputs beside them: a warning if they are missing, late,
+    bad or without a stamp.
 
     Args:
         node: full name of the node.
         active: whether the node listens.
         silent_after, max_latency: limits, s.
-        has_clock: whether the node knows the time; with simulated time it may not.
+        has_clock: whether the node knows the time; false before the first simulated time.
     """
     troubles = []
     if active and not has_clock:
@@ -96,7 +96,7 @@ def camera_status(
         if median < -CLOCK_TOLERANCE:
             troubles.append(
                 f"image stamps lie {-median:.2f} s in the future: clocks differ, or use_sim_time "
-                "is not what it should be"
+                "is wrong"
             )
     if active and summary.recent_bad:
         troubles.append(f"bad images in the last {WINDOW:.0f} s: {summary.recent_bad}")
@@ -144,18 +144,18 @@ def detector_status(
     preparing: str = "",
     same_name: bool = False,
 ) -> DiagnosticStatus:
-    """How the detection goes: it warns when results are late, images fail, or people cannot be
-    tracked. An error is a node that cannot be configured, or on which every image fails.
+    """The status of the detection: a warning if results are late, images fail, or people cannot be
+    tracked; an error if the node cannot be configured or every image fails.
 
     Args:
         node: full name of the node.
         state: of the life cycle.
-        resting: why an active node works on nothing; empty if it does.
-        error: why it could not be configured; empty if it could.
+        resting: why an active node processes nothing; empty if it does.
+        error: why the node could not be configured; empty if it could.
         track_ids: "on", "off", or why there are none.
         max_latency: limit, s.
-        preparing: what is loaded or built at the moment; empty for nothing.
-        same_name: another node has the same name and namespace.
+        preparing: what is being loaded or built; empty if nothing.
+        same_name: whether another node has the same name and namespace.
     """
     troubles = []
     level = DiagnosticStatus.WARN

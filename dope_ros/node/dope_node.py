@@ -4,12 +4,11 @@ Subscribes `image`, `camera_info` and, on request, `depth`; publishes `poses`, `
 `image_annotated`, each while someone listens, and /diagnostics; on request TF frames and the topics
 of REP-155. Relative names are put into the namespace /dope by the launch file.
 
-A managed node: `configure` loads the model, `activate` listens to the images. It does both by
-itself at start unless its parameter `autostart` is false. The executor's thread only takes images
-in; a thread of the node's own works on the newest one, so that services, parameters and
-diagnostics answer while a slow model runs. Another one decodes the next image meanwhile, where
-that takes long enough to be worth it. Nothing waits for an image at work: whoever deactivates or
-ends the node gets an answer at once, and that image's results are dropped.
+A managed node: `configure` loads the model, `activate` subscribes to the images. It does both by
+itself at start unless the parameter `autostart` is false. The executor's thread only receives
+images; a worker thread processes the newest one, so services, parameters and diagnostics answer
+while a slow model runs. Another thread decodes the next image meanwhile if decoding is slow enough.
+Deactivation and shutdown do not wait for the current image; its results are dropped.
 """
 
 from __future__ import annotations
@@ -59,12 +58,12 @@ class StartError(RuntimeError):
 class DopeNode(parameters.CheckedParameters, LifecycleNode):
     """Finds people in the newest image and publishes them.
 
-    An image that cannot be read or worked on is counted, logged and skipped: the node lives on.
+    An image that cannot be read or processed is counted, logged and skipped; the node goes on.
 
     Args:
         name, namespace: of the node.
-        parameter_overrides: parameters that come before those of the command line, for those who
-            run several nodes in one process.
+        parameter_overrides: parameters with precedence over the command line, for several nodes in
+            one process.
 
     Raises:
         ParameterError: a parameter is wrong; the text names it.
@@ -99,7 +98,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         self._detector: WholeBodyDetector | None = None
         self._tracker: PersonTracker | None = None
         self._preparing = ""
-        # An image of an earlier activation may still be at work.
+        # An image of an earlier activation may still be processed.
         self._detecting = threading.Lock()
         self._infos: Recent[CameraInfo] = Recent()
         self._track_ids = "off"
@@ -112,12 +111,12 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
             raise ParameterError(f"parameters 'qos_overrides...' of a result: {error}") from error
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULTS)
         self._enable = self.create_service(SetBool, "enable", self._on_enable)
-        # Of the clock on the wall: simulated time may stand still.
+        # A wall-clock timer: simulated time may stop.
         wall = Clock(clock_type=ClockType.STEADY_TIME)
         self._autostart = self.create_timer(0.001, self._start, clock=wall)
         if not self.settings.autostart:
             self._autostart.cancel()
-        # In a thread of their own they go on while a transition takes its time.
+        # In their own thread, so they go on during a long transition.
         self._diagnosing = threading.Thread(target=self._diagnose, name="diagnostics", daemon=True)
         self._diagnosing.start()
 
@@ -131,8 +130,8 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
             raise StartError(self._start_error)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and what else is asked for. A failure says why, in the log and in the
-        diagnostics.
+        """Load the model and whatever the parameters need. A failure is explained in the log and in
+        the diagnostics.
         """
         try:
             self._start_error = self._load()
@@ -142,7 +141,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         if self._start_error:
             self._unload()
             self.get_logger().error(
-                f"cannot configure: {self._start_error}\nSet what is wrong and configure again."
+                f"cannot configure: {self._start_error}\nCorrect it and configure again."
             )
             return TransitionCallbackReturn.FAILURE
         self.state = "inactive"
@@ -150,7 +149,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         return super().on_configure(state)
 
     def _load(self) -> str:
-        """Load; an empty text, or why that does not work."""
+        """Load; returns an empty text, or why that failed."""
         settings = self.settings
         if settings.tracking:
             try:
@@ -172,7 +171,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
             return f"parameter 'publish_tf' is on: {error}"
         except MissingHriMessagesError as error:
             return f"parameter 'publish_rep155' is on: {error}"
-        # From now on: whoever publishes it once does so for good.
+        # From now on: some cameras publish it only once.
         for profile in (NEWEST_MESSAGE, LATCHED):
             self._camera_infos.append(
                 self.create_subscription(CameraInfo, "camera_info", self._infos.add, profile)
@@ -193,7 +192,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         return ""
 
     def _unload(self) -> None:
-        """Let go of what configure brought."""
+        """Free what configure loaded."""
         self._detector = self._tracker = None
         self._track_ids = "off"
         self._infos.clear()
@@ -202,7 +201,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         self.outputs.destroy_transforms()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to the images."""
+        """Subscribe to the images."""
         try:
             self._listen()
         except Exception:  # rclpy would swallow it
@@ -214,8 +213,8 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; the last results are empty, so that displays clear. An image that is at
-        work is not waited for, and its results are dropped.
+        """Unsubscribe; one last empty result clears the displays. The current image is not waited
+        for, and its results are dropped.
         """
         self._stop()
         self._publish_nobody()
@@ -223,13 +222,13 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the model."""
+        """Free the model."""
         self._unload()
         self.state = "unconfigured"
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything, for good."""
+        """Free everything, finally."""
         if self.state == "active":
             self.on_deactivate(state)
         self._unload()
@@ -237,14 +236,14 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition raised: back to unconfigured, from where it can be tried again."""
+        """A transition raised an error: back to unconfigured, to be tried again."""
         self._stop()
         self._unload()
         self.state = "unconfigured"
         return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
-        """Also ends the node's threads; displays clear."""
+        """Also stops the node's threads and clears the displays."""
         self._ended.set()
         if self.outputs is not None:
             active = self.activation is not None
@@ -282,7 +281,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         self.activation = Activation(self, pipeline, self._detecting)
         wanted = [(Image, "depth", pipeline.depths.add)] if settings.use_depth else []
         kind = CompressedImage if settings.image_transport == "compressed" else Image
-        # Last, so that what belongs to the first image is heard.
+        # Last, so the inputs of the first image are received.
         wanted.append((kind, self._image_topic(), self._on_image))
         for one in wanted:
             self._images.append(self.create_subscription(*one, **overridable(NEWEST_MESSAGE)))
@@ -293,7 +292,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         return SimpleNamespace(**vars(settings), needs_camera_info=needs_camera_info)
 
     def _stop(self) -> None:
-        """End what `_listen` began."""
+        """Undo `_listen`."""
         while self._images:
             self.destroy_subscription(self._images.pop())
         with self.outputs.lock:
@@ -321,7 +320,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
             self.statistics.skipped("newer image")
 
     def _why_resting(self) -> str:
-        """Why images are not worked on; empty if they are."""
+        """Why images are not processed; empty if they are."""
         if not self.settings.enabled:
             return "disabled"
         return "" if self.settings.always_run or self.outputs.heard() else "nobody listens"
@@ -336,7 +335,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
             self.outputs.publish_nobody(Header(stamp=stamp, frame_id=self._frame_id))
 
     def age(self, header: Header) -> float | None:
-        """How long ago the node's clock showed the stamp, s; None without a stamp or a clock."""
+        """The age of a stamp by the node's clock, s; None without a stamp or a clock."""
         stamp = nanoseconds(header.stamp)
         now = self.get_clock().now().nanoseconds
         return (now - stamp) / 1e9 if stamp > 0 and now > 0 else None
@@ -366,7 +365,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
     def _diagnose(self) -> None:
         while not self._ended.wait(_DIAGNOSTICS_PERIOD):
             if self.context.ok():
-                # What is being destroyed cannot be asked.
+                # A node that is being destroyed has no state.
                 with suppress(Exception):
                     self._publish_diagnostics()
 
@@ -407,5 +406,5 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
 
 
 def main() -> None:
-    """Run the node until it is told to stop; exit code 1 if it cannot start."""
+    """Run the node until a signal stops it; exit code 1 if it cannot start."""
     run_node("dope_node", DopeNode, (ParameterError, StartError))

@@ -1,4 +1,4 @@
-"""Work on the newest item only, in a thread of its own: nothing queues, whatever the input rate."""
+"""A worker thread that processes only the newest item: nothing queues, whatever the input rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 class LatestWorker(Generic[Item]):
     """Calls `work(item)` in its own thread, one item after the other.
 
-    At most one item waits: a newer one takes its place. `work` must not raise.
+    At most one item waits; a newer item replaces it. `work` must not raise.
     """
 
     def __init__(self, work: Callable[[Item], None], name: str) -> None:
@@ -20,12 +20,12 @@ class LatestWorker(Generic[Item]):
         self._changed = threading.Condition()
         self._waiting: list[Item] = []
         self._stopped = False
-        # A daemon: neither `stop` nor the end of the process waits for the item at work.
+        # A daemon: neither `stop` nor the end of the process waits for the current item.
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def offer(self, item: Item) -> bool:
-        """Leave an item to be worked on; True if one is dropped for that: the one that still
-        waited, or, after `stop`, the item itself.
+        """Submit an item; True if one is dropped for it: the waiting one or, after `stop`, the item
+        itself.
         """
         with self._changed:
             if self._stopped:
@@ -36,8 +36,8 @@ class LatestWorker(Generic[Item]):
         return replaced
 
     def stop(self) -> bool:
-        """Take no more items, and end after the one that is being worked on, which is not waited
-        for; True if another one waited and is dropped.
+        """Accept no more items and end after the current one, without waiting for it; True if a
+        waiting item is dropped.
         """
         with self._changed:
             dropped = bool(self._waiting)
@@ -55,5 +55,5 @@ class LatestWorker(Generic[Item]):
                 (item,) = self._waiting
                 self._waiting = []
             self._work(item)
-            # Not kept until the next one comes: an image can be large.
+            # Released at once: an image can be large.
             del item

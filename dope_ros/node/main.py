@@ -1,10 +1,10 @@
-"""The executable dope_node: hears signals before anything that takes time is imported."""
+"""The executable dope_node: handles signals before it imports anything slow."""
 
 from dope_ros.node.process import stop_signals
 
 
 def main() -> None:
-    """Run the node until it is told to stop; exit code 1 if it cannot start."""
+    """Run the node until a signal stops it; exit code 1 if it cannot start."""
     stop_signals()
     from dope_ros.node import dope_node
 

@@ -1,4 +1,4 @@
-"""What the node publishes, each while someone listens to it."""
+"""The node's publishers; each publishes only while it has subscribers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dope_ros.messages.transforms import MissingFrameIdError, person_transforms,
 from dope_ros.node.qos import RESULTS, TRANSFORMS, overridable
 from dope_ros.pipeline import UNKNOWN, Found, Pipeline, StageTimes
 
-# Listeners acknowledge within 10 ms; one that hangs must not hold up the node.
+# Subscribers acknowledge within 10 ms; one that hangs must not block the node.
 _LONGEST_WAIT = Duration(seconds=0.15)
 
 
@@ -31,11 +31,11 @@ class Outputs:
 
     Args:
         node: makes the publishers.
-        age: how long ago the stamp of a header was, s; None where that is not known.
+        age: the age of a header's stamp, s; None if unknown.
         tell_fault: see `Pipeline`.
 
     Attributes:
-        lock: to be held by whoever publishes: what clears the displays must come after results.
+        lock: held while publishing: the message that clears the displays must follow the results.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class Outputs:
         self._humans: HumansPublisher | None = None
 
     def create_transforms(self) -> None:
-        """Be ready to publish TF frames.
+        """Create the publisher of TF frames.
 
         Raises:
-            MissingTfError: there is no tf2_msgs.
+            MissingTfError: tf2_msgs is missing.
         """
         self._transforms = self._node.create_publisher(tf_message_class(), "/tf", TRANSFORMS)
 
     def destroy_transforms(self) -> None:
-        """Let go of what `create_transforms` made."""
+        """Undo `create_transforms`."""
         transforms, self._transforms = self._transforms, None
         if transforms is not None:
             self._node.destroy_publisher(transforms)
@@ -72,24 +72,24 @@ class Outputs:
         self._humans = HumansPublisher(self._node, id_prefix)
 
     def close_humans(self) -> None:
-        """Take down REP-155's topics."""
+        """Remove REP-155's topics."""
         humans, self._humans = self._humans, None
         if humans is not None and self._node.context.ok():
             humans.close()
 
     def heard(self) -> bool:
-        """Whether anyone listens to anything."""
+        """Whether any output has a subscriber."""
         outputs = (self._poses, self._markers, self._annotated, self._transforms, self._humans)
         return any(map(_heard, outputs))
 
     def needs_positions(self) -> bool:
-        """Whether anyone listens to what says where people are."""
+        """Whether an output with positions has a subscriber."""
         return any(map(_heard, (self._poses, self._markers, self._transforms)))
 
     def publish(
         self, pipeline: Pipeline, rgb: np.ndarray, found: Found, stamp: float, times: StageTimes
     ) -> float | None:
-        """Each output for those who listen to it; the latency of the first one, s.
+        """Publish each output that has subscribers; returns the latency of the first one, s.
 
         Args:
             stamp: as the tracker was given it, s.
@@ -129,7 +129,7 @@ class Outputs:
         self._transforms.publish(self._transforms.msg_type(transforms=transforms))
 
     def publish_nobody(self, header: Header) -> None:
-        """Empty results, so that displays clear."""
+        """Publish empty results, which clear the displays."""
         self._poses.publish(people_to_message([], header, 0, 0))
         clear = Marker(header=header, action=Marker.DELETEALL)
         self._markers.publish(MarkerArray(markers=[clear]))
@@ -137,8 +137,8 @@ class Outputs:
             self._humans.clear(header)
 
     def wait_until_taken(self) -> None:
-        """Wait a moment for the listeners to take what was published: what is still under way is
-        lost together with its publisher.
+        """Wait a moment until the subscribers have received everything: messages in flight are lost
+        with their publisher.
         """
         for publisher in (self._poses, self._markers):
             with suppress(RuntimeError):  # a middleware that knows no acknowledgement

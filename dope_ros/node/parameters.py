@@ -1,4 +1,4 @@
-"""ROS parameters out of a table of settings: declared, described, checked at start and later."""
+"""ROS parameters from a table of settings: declared, described, checked at start and later."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def declare(node: Node, settings: tuple[Setting, ...]) -> SimpleNamespace:
     """Declare `settings` on `node`; their values as attributes.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`:
-    that is how rclpy tells which parameters were given. As is the custom, unknown ones that a file
-    gives to all nodes ("/**") are warned about and left, and quality of service is others'.
+    that is how rclpy knows which parameters were given. As usual in ROS, unknown parameters that a
+    file gives to all nodes ("/**") cause a warning only; qos_overrides are handled elsewhere.
 
     Raises:
-        ParameterError: a parameter was given to this node that is unknown, of a wrong type or out
-            of range.
+        ParameterError: a parameter given to this node is unknown, has a wrong type or is out of
+            range.
     """
     given = {
         name: parameter.value
@@ -71,8 +71,7 @@ def declare(node: Node, settings: tuple[Setting, ...]) -> SimpleNamespace:
         )
     if unknown:
         node.get_logger().warning(
-            f"ignored parameters that are given to all nodes and are none of this one: "
-            f"{', '.join(unknown)}"
+            f"ignored parameters of /** that this node does not have: {', '.join(unknown)}"
         )
     values = {
         name: setting.check(given.get(name, setting.default)) for name, setting in known.items()
@@ -119,7 +118,7 @@ def changed(
     changes: Iterable[Parameter],
     state: str,
 ) -> SimpleNamespace:
-    """`values` with `changes`, all of them or none; those that `settings` do not name are others'.
+    """`values` with all `changes` or none; names that are not in `settings` are left to others.
 
     Args:
         state: of the node's life cycle.
@@ -141,8 +140,8 @@ def changed(
 
 
 class CheckedParameters:
-    """Mix-in of a node: what is set is refused in plain words, and an integer is taken for a
-    double, which stays one for everybody.
+    """Mix-in of a node: invalid values are rejected with a readable reason, and an integer for a
+    double is converted.
 
     Attributes:
         table: the node's settings.

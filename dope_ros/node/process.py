@@ -1,8 +1,7 @@
-"""How a node's process starts and ends, the same way for all of them.
+"""Start and end of a node's process, the same for all nodes.
 
 SIGINT and SIGTERM end it within a second at any time, with exit code 0, also while a library is
-loaded or an image is at work. rclpy's own handling would break off what is under way in the middle,
-with errors that are none.
+loading or an image is processed. rclpy's own handlers would interrupt that work and report errors.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 GRACE = 0.6
-"""s that a process has for its goodbyes once it is told to stop."""
+"""Time for a clean shutdown after a signal, s."""
 
 
 class StopSignals:
-    """Hears SIGINT and SIGTERM from now on, whatever the main thread does.
+    """Handles SIGINT and SIGTERM from now on, whatever the main thread does.
 
     Attributes:
-        asked: set once the process is told to stop.
+        asked: set by the first signal.
         wake: called then, in another thread.
     """
 
@@ -56,7 +55,7 @@ _signals: StopSignals | None = None
 
 
 def stop_signals() -> StopSignals:
-    """Those of this process; heard from the first call on, which is the main thread's."""
+    """The handler of this process, active from the first call, which must be in the main thread."""
     global _signals
     _signals = _signals or StopSignals()
     return _signals
@@ -70,7 +69,7 @@ def end_process() -> None:
 
 
 class _RosLog(logging.Handler):
-    """Passes what dope_model logs on to the node's log."""
+    """Passes dope_model's log messages to the node's log."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class _RosLog(logging.Handler):
 
 
 def log_to_ros(name: str) -> None:
-    """From now on what dope_model logs appears in the log of node `name`."""
+    """From now on dope_model's log messages appear in the log of node `name`."""
     logger = logging.getLogger("dope_model")
     logger.setLevel(logging.INFO)
     logger.handlers = [_RosLog(name)]
@@ -98,10 +97,10 @@ def log_to_ros(name: str) -> None:
 def run_node(
     name: str, make_node: Callable[[], Node], cannot_start: tuple[type[Exception], ...]
 ) -> None:
-    """Make a node and spin it until it is told to stop.
+    """Make a node and spin it until a signal stops it.
 
-    An error of the kinds `cannot_start` is logged as one line and ends the process with exit
-    code 1; any other is a bug and shows its traceback.
+    An error of the types `cannot_start` is logged as one line and ends the process with exit
+    code 1; any other error is a bug and shows its traceback.
     """
     stop = stop_signals()
     import rclpy

@@ -13,15 +13,15 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-# Best effort hears both best effort and reliable cameras. Only the newest message is of interest:
-# with a depth of 1 one that comes replaces the one that waits.
+# Best effort receives from both best effort and reliable cameras. Only the newest message matters:
+# with a depth of 1 a new message replaces a waiting one.
 NEWEST_MESSAGE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-# What was published once, before anyone listened.
+# For messages that were published once, before the subscription.
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
@@ -34,7 +34,7 @@ RESULTS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-# What tf2 listens with.
+# The QoS that tf2 subscribes with.
 TRANSFORMS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=100,
@@ -44,10 +44,10 @@ TRANSFORMS = QoSProfile(
 
 
 def overridable(profile: QoSProfile) -> dict:
-    """`profile` and what lets parameters override it, as arguments for `create_publisher` and
+    """`profile` with its overriding options, as arguments for `create_publisher` and
     `create_subscription`.
     """
-    # A copy: rclpy writes what overrides it into the profile.
+    # A copy: rclpy writes the overrides into the profile.
     copy = QoSProfile(
         history=profile.history,
         depth=profile.depth,

@@ -1,4 +1,4 @@
-"""What became of the images: counted and measured. Nothing here knows of topics."""
+"""Statistics of the images. Nothing here knows topics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WINDOW = 10.0
-"""s of the past that rates, latencies and times are taken over."""
+"""Rates, latencies and times are over this many past seconds."""
 
 STAGES = (
     "decode",
@@ -23,10 +23,10 @@ STAGES = (
     "transforms",
     "rep155",
 )
-"""What the node does with an image, in order; each is timed."""
+"""The stages of processing an image, in order; each is timed."""
 
 SKIPPED = ("newer image", "nobody listens", "disabled", "deactivated")
-"""Why an image is not worked on."""
+"""Reasons for not processing an image."""
 
 SOURCES = {
     "camera_info": "positions",
@@ -34,11 +34,11 @@ SOURCES = {
     "frame_id": "TF frames",
     "value range": "contrast",
 }
-"""What can be bad about an image that is answered all the same, and what the answer then lacks."""
+"""Problems of images that are answered nevertheless, and what their answer lacks."""
 
 
 class Window:
-    """Values of the last `WINDOW` seconds. Times are s of any steady clock."""
+    """Values of the last `WINDOW` seconds. Times are s of any monotonic clock."""
 
     def __init__(self) -> None:
         self._values: deque[tuple[float, float]] = deque()
@@ -55,7 +55,7 @@ class Window:
         return [value for _, value in self._values]
 
     def rate(self, now: float) -> float:
-        """Values per second; of the time since the first one, where that is shorter."""
+        """Values per second, since the first value if that is later than the window's start."""
         self._forget(now)
         if self._since is None or now <= self._since:
             return 0.0
@@ -71,16 +71,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `FrameStatistics` knows at one moment. Times in s; None where there is nothing yet.
+    """The state of `FrameStatistics` at one moment. Times in s; None if there is no value yet.
 
     Attributes:
-        silent_for: since the newest image came, or since the node was activated.
+        silent_for: since the newest image, or since the node was activated.
         arrival, latency: 50th and 95th percentile.
         stages: mean by stage.
-        recent_bad, recent_failed: how many in the last `WINDOW`.
-        faults, recent_faults, last_fault: of each of `SOURCES`: how many images by kind of
-            trouble, how many in the last `WINDOW`, and the newest trouble in full.
-        positions: what those of the newest image were worked out from.
+        recent_bad, recent_failed: number in the last `WINDOW`.
+        faults, recent_faults, last_fault: for each of `SOURCES`: number of images by kind of
+            problem, number in the last `WINDOW`, and the newest problem in full.
+        positions: what the positions of the newest image were computed from.
     """
 
     received: int
@@ -109,10 +109,10 @@ class Summary:
 
 @dataclass
 class FrameStatistics:
-    """Counts every image exactly once as received, and once as what became of it.
+    """Counts every image once as received, and once by its outcome.
 
-    received = answered + bad + failed + skipped, but for one that is being worked on and one that
-    waits. All times are s of a steady clock; latencies may be of another one.
+    received = answered + bad + failed + skipped, apart from one image that is being processed and
+    one that waits. All times are s of a monotonic clock; latencies may be of another one.
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -129,7 +129,7 @@ class FrameStatistics:
         self.restart_windows(None)
 
     def restart_windows(self, now: float | None) -> None:
-        """Forget the recent past, not the counts: the node was activated at `now`."""
+        """Reset the windows but not the counts: the node was activated at `now`."""
         with self._lock:
             self._arrivals, self._answers = Window(), Window()
             self._arrival, self._latency = Window(), Window()
@@ -148,12 +148,12 @@ class FrameStatistics:
         sequence: int | None = None,
         unstamped: bool = False,
     ) -> None:
-        """An image came.
+        """An image was received.
 
         Args:
-            latency: from its stamp to its arrival, s; None where it or the clock does not tell.
-            publisher, sequence: who published it and the publisher's sequence number,
-                where the middleware tells.
+            latency: from its stamp to its arrival, s; None if unknown.
+            publisher, sequence: its publisher and the publisher's sequence number, if the
+                middleware has them.
             unstamped: whether it has no stamp.
         """
         with self._lock:
@@ -174,12 +174,12 @@ class FrameStatistics:
             self._sequences[publisher] = sequence
 
     def skipped(self, reason: str) -> None:
-        """An image is not worked on; one of `SKIPPED`."""
+        """An image is not processed, for one of the reasons `SKIPPED`."""
         with self._lock:
             self._skipped[reason] += 1
 
     def bad(self, now: float, kind: str, text: str) -> None:
-        """An image cannot be read: what kind of trouble in a word or two, and in full."""
+        """An image cannot be read: the kind of problem in a word or two, and in full."""
         with self._lock:
             self._bad[kind] += 1
             self._recent_bad.add(now, 0.0)
@@ -193,7 +193,7 @@ class FrameStatistics:
             self._last_failure = text
 
     def fault(self, now: float, source: str, kind: str, text: str) -> None:
-        """Something beside an image is bad, one of `SOURCES`: the image is answered without it."""
+        """An input beside the image, one of `SOURCES`, is bad: the image is answered without it."""
         with self._lock:
             self._faults[source][kind] += 1
             self._recent_faults[source].add(now, 0.0)
@@ -210,10 +210,10 @@ class FrameStatistics:
         """Results of an image were published.
 
         Args:
-            latency: from its stamp to the first one, s; None where it or the clock does not tell.
+            latency: from its stamp to the first result, s; None if unknown.
             stages: s by name.
             image: its size and encoding.
-            positions: what they were worked out from.
+            positions: what they were computed from.
         """
         with self._lock:
             self._counts["answered"] += 1
@@ -225,7 +225,7 @@ class FrameStatistics:
                 self._stages[stage].add(now, seconds)
 
     def summary(self, now: float) -> Summary:
-        """All of it at `now`."""
+        """All statistics at `now`."""
         with self._lock:
             times = {stage: window.values(now) for stage, window in self._stages.items()}
             return Summary(

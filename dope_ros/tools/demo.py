@@ -2,8 +2,8 @@
 
     python -m dope_ros.demo --source people --seconds 15 --out out
 
-Runs on a ROS domain of its own and on this machine only, so that it meets no robot. Exit code 0
-if people were found; otherwise it says why, and shows the last lines of a node that died.
+Runs on its own ROS domain and on this machine only, away from any robot. Exit code 0 if people were
+found; otherwise it prints why, and the last lines of a node that died.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LAST_LINES = 25
 
 
 def free_domain_id() -> int:
-    """A ROS domain that no process on this machine is in.
+    """A ROS domain that no process on this machine uses.
 
     Raises:
         RuntimeError: all are taken.

@@ -277,7 +277,7 @@ class DemoCamera(Node):
 
 
 def main() -> None:
-    """Publish until told to stop; exit code 1 if it cannot start."""
+    """Publish until a signal stops it; exit code 1 if it cannot start."""
     run_node("demo_camera", DemoCamera, (ParameterError, SourceError))
 
 
