@@ -3,52 +3,39 @@
 ros2 launch dope_ros demo.launch.py source:=/path/to/video.mp4 rviz:=true
 """
 
-from pathlib import Path
+from importlib.util import find_spec
 
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    IncludeLaunchDescription,
-    SetEnvironmentVariable,
-)
-from launch.conditions import IfCondition
-from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.actions import OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from dope_ros.launch_names import in_namespace
+from dope_ros.launching import (
+    SWITCHES,
+    argument,
+    dope_node,
+    node_arguments,
+    parameter_arguments,
+    rviz,
+    switched_on,
+)
 from dope_ros.tools.demo import large_image_transport
 
-SHARE = Path(get_package_share_directory("dope_ros"))
+PARAMETERS = ("model", "device", "mode", "engine", "publish_tf", "image_rotation")
 
 
-def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` runs."""
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                "source",
-                default_value="clip",
-                description="clip, people, astronaut, a picture, a folder, a video or /dev/videoN",
-            ),
-            DeclareLaunchArgument("model", default_value="", description="See dope.launch.py"),
-            DeclareLaunchArgument(
-                "rviz", default_value="false", choices=["true", "false"], description="Start RViz"
-            ),
-            *(SetEnvironmentVariable(*variable) for variable in large_image_transport().items()),
-            Node(
-                package="dope_ros",
-                executable="demo_camera",
-                name="demo_camera",
-                namespace="dope",
-                # Always text, also where it looks like a number: source:=0 is a camera.
-                parameters=[
-                    {"source": ParameterValue(LaunchConfiguration("source"), value_type=str)}
-                ],
-                output="screen",
-            ),
-            # Upright in RViz: an optical frame has z forward and y down.
+def nodes(context):
+    """The node, RViz, and what RViz needs."""
+    namespace = LaunchConfiguration("namespace").perform(context)
+    remappings = [(name, in_namespace(namespace, name)) for name in ("image", "camera_info")]
+    # Frames of the people, for RViz, where the messages for that are installed.
+    more = {"publish_tf": True} if find_spec("tf2_msgs") else {}
+    made = [dope_node(context, remappings, names=PARAMETERS, **more)]
+    if switched_on(context, "rviz"):
+        # Upright in RViz: an optical frame has z forward and y down.
+        made.append(
             Node(
                 package="tf2_ros",
                 executable="static_transform_publisher",
@@ -57,17 +44,36 @@ def generate_launch_description() -> LaunchDescription:
                     *("--z", "1.5", "--roll", "-1.5708", "--yaw", "-1.5708"),
                     *("--frame-id", "world", "--child-frame-id", "camera_optical_frame"),
                 ],
-                condition=IfCondition(LaunchConfiguration("rviz")),
+            )
+        )
+        made.append(rviz(namespace, "world", use_sim_time=False))
+    return made
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` runs."""
+    return LaunchDescription(
+        [
+            argument(
+                "source",
+                "clip",
+                "clip, people, astronaut, a picture, a folder, a video, N",
             ),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(str(SHARE / "launch" / "dope.launch.py")),
-                launch_arguments={
-                    "image": "/dope/image",
-                    "namespace": "dope",
-                    "model": LaunchConfiguration("model"),
-                    "rviz": LaunchConfiguration("rviz"),
-                    "fixed_frame": "world",
-                }.items(),
+            *node_arguments(),
+            argument("rviz", "false", "Start RViz", choices=SWITCHES),
+            *parameter_arguments(PARAMETERS),
+            *(SetEnvironmentVariable(*variable) for variable in large_image_transport().items()),
+            Node(
+                package="dope_ros",
+                executable="demo_camera",
+                name="demo_camera",
+                namespace=LaunchConfiguration("namespace"),
+                # Always text, also where it looks like a number: source:=0 is a camera.
+                parameters=[
+                    {"source": ParameterValue(LaunchConfiguration("source"), value_type=str)}
+                ],
+                output="screen",
             ),
+            OpaqueFunction(function=nodes),
         ]
     )

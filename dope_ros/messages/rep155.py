@@ -4,6 +4,10 @@
 /humans/bodies/<id>/skeleton2d     hri_msgs/Skeleton2D     18 keypoints
 /humans/bodies/<id>/roi            hri_msgs/NormalizedRegionOfInterest2D
 
+REP-155 knows one list of tracked bodies, and libhri takes each message for all of it. Several nodes
+therefore tell each other their own lists, on /humans/bodies/tracked_by_node (the frame_id is the
+node's name), and each publishes them together.
+
 Where hri_msgs is older than NormalizedRegionOfInterest2D (0.8), `roi` is a
 sensor_msgs/RegionOfInterest in pixels. The TF frames body_<id> come from `transforms`.
 hri_msgs is imported only when `HumansPublisher` is made.
@@ -11,6 +15,8 @@ hri_msgs is imported only when `HumansPublisher` is made.
 
 from __future__ import annotations
 
+import re
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,6 +36,10 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 NAMESPACE = "/humans/bodies"
+OWN_LISTS = f"{NAMESPACE}/tracked_by_node"
+
+_OTHERS_MEMORY = 5.0
+"""s after which the list of a node that says nothing more is forgotten: some models are slow."""
 
 # libhri subscribes with the system's default QoS; with a depth of 1 nothing queues.
 _DEPTH = 1
@@ -82,8 +92,7 @@ class HumansPublisher:
     moment leaves `tracked`, but keeps the topics for as long as the tracker keeps the id.
 
     Args:
-        node: makes the publishers, `create_publisher(type, topic, depth)` and
-            `destroy_publisher(publisher)`, and has them destroyed in its executor's thread, by
+        node: makes the publishers, and has them destroyed in its executor's thread, by
             `create_guard_condition(callback)`.
         id_prefix: the parameter; people are p1, p2, ... with "p".
 
@@ -104,6 +113,12 @@ class HumansPublisher:
             self._region_type = RegionOfInterest
         self._tracked = node.create_publisher(
             self._messages.IdsList, f"{NAMESPACE}/tracked", _DEPTH
+        )
+        self._own = node.create_publisher(self._messages.IdsList, OWN_LISTS, _DEPTH)
+        self._name = node.get_fully_qualified_name()
+        self._others: dict[str, tuple[float, list[str]]] = {}
+        self._others_lists = node.create_subscription(
+            self._messages.IdsList, OWN_LISTS, self._hear_others, 10
         )
         self._bodies: dict[str, tuple[Any, Any]] = {}
         self._last_seen: dict[str, float] = {}
@@ -145,7 +160,7 @@ class HumansPublisher:
                         self._publisher(self._region_type, number, "roi"),
                     )
         # After the publishers exist, so subscribers that learn of a person find the topics.
-        self._tracked.publish(self._messages.IdsList(header=header, ids=list(bodies)))
+        self._publish_lists(list(bodies), header)
         for number, person in bodies.items():
             skeleton, region = self._bodies[number]
             skeleton.publish(self._skeleton(person, header, width, height))
@@ -153,7 +168,7 @@ class HumansPublisher:
 
     def clear(self, header: Header) -> None:
         """Publish that nobody is tracked, and remove everybody's topics."""
-        self._tracked.publish(self._messages.IdsList(header=header, ids=[]))
+        self._publish_lists([], header)
         with self._lock:
             for number in list(self._bodies):
                 self._take_down(number)
@@ -163,10 +178,35 @@ class HumansPublisher:
         self.clear(Header())
         # A message that is still under way is lost together with its publisher.
         with suppress(RuntimeError):  # a middleware that knows no acknowledgement
-            self._tracked.wait_for_all_acked(_LONGEST_WAIT)
+            for publisher in (self._tracked, self._own):
+                publisher.wait_for_all_acked(_LONGEST_WAIT)
+        self._node.destroy_subscription(self._others_lists)
+        self._node.destroy_publisher(self._own)
         self._node.destroy_publisher(self._tracked)
         self._node.destroy_guard_condition(self._leave)
         self._destroy_left()
+
+    def _hear_others(self, message: Any) -> None:
+        """Another node's list, or this one's."""
+        name = message.header.frame_id
+        if name == self._name:
+            return
+        self._others[name] = time.monotonic(), list(message.ids)
+        if any(re.fullmatch(rf"{self._id_prefix}\d+", one) for one in message.ids):
+            self._node.get_logger().warning(
+                f"{name} names bodies {self._id_prefix}1, ... as well: each node needs an "
+                "'id_prefix' of its own",
+                throttle_duration_sec=5.0,
+            )
+
+    def _publish_lists(self, own: list[str], header: Header) -> None:
+        """This node's list, and those of all nodes together."""
+        mine = Header(stamp=header.stamp, frame_id=self._name)
+        self._own.publish(self._messages.IdsList(header=mine, ids=own))
+        now = time.monotonic()
+        lists = [ids for heard, ids in self._others.copy().values() if now - heard < _OTHERS_MEMORY]
+        everybody = list(dict.fromkeys(own + [one for ids in lists for one in ids]))
+        self._tracked.publish(self._messages.IdsList(header=header, ids=everybody))
 
     def _publisher(self, kind: type, number: str, name: str) -> Any:
         return self._node.create_publisher(kind, f"{NAMESPACE}/{number}/{name}", _DEPTH)

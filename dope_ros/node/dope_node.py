@@ -185,7 +185,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
                 width, height = map(int, settings.expected_size.split("x"))
                 self._detector.rotation = settings.image_rotation
                 self._preparing = f"for images of {width} x {height} px"
-                self._detector(np.zeros((height, width, 3), np.uint8))
+                self._detector(np.full((height, width, 3), 128, np.uint8))
         except (ValueError, OSError, ImportError, RuntimeError) as error:
             told = ", ".join(f"{name!r} {value!r}" for name, value in wanted.items())
             return f"parameters 'model' {settings.model!r}, {told}: {error}"

@@ -60,6 +60,46 @@ def test_a_topic_that_is_named_compressed_already_is_taken_as_it_is(graph, start
     assert graph.publish_until(camera, compressed_at(grey(9), 1), lambda: poses)
 
 
+def test_the_compressed_topic_may_be_remapped_itself(graph, start):
+    """Fault 14: log and diagnostics named a topic that nobody publishes."""
+    namespace = graph.node.get_namespace()
+    process = start(
+        "light_node",
+        *("-r", f"__ns:={namespace}", "-p", "image_transport:=compressed"),
+        *("-r", f"image/compressed:={namespace}/eye"),
+    )
+    camera = graph.node.create_publisher(CompressedImage, "eye", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    diagnostics, _ = graph.listen(DiagnosticArray, "/diagnostics")
+    assert graph.publish_until(camera, compressed_at(grey(9), 1), lambda: poses), process.output()
+    assert f"waiting for images on {namespace}/eye" in process.output()
+
+    def told() -> dict[str, str]:
+        statuses = [status for message in diagnostics for status in message.status]
+        return {pair.key: pair.value for status in statuses for pair in status.values}
+
+    diagnostics.clear()
+    assert graph.spin_until(lambda: told().get("topic") == f"{namespace}/eye"), told()
+    assert told()["publishers"] == "1"
+
+
+def test_16_bit_images_that_use_little_of_their_range_are_told(graph, stand_in):
+    """Fault 7: ten bits of sixteen are black to whoever scales them to eight."""
+    node, _ = stand_in
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    ramp = np.tile(np.linspace(0, 1023, 64).astype(np.uint16), (48, 1))
+    for values, told in ((ramp * 64, 0), (ramp, 1), (29000 + ramp, 2)):
+        poses.clear()
+        image = raw(encoding="mono16", step=128, data=array("B", values.tobytes()))
+        image.header = header_at(10 + told)
+        before = sum(node.statistics.summary(0.0).faults["value range"].values())
+        assert graph.publish_until(camera, image, lambda: poses)
+        after = sum(node.statistics.summary(0.0).faults["value range"].values())
+        assert (after > before) == bool(told)
+    assert "of the range of its values" in node.statistics.summary(0.0).last_fault["value range"]
+
+
 def test_the_transport_can_be_changed_while_the_node_rests(graph, stand_in):
     node, _ = stand_in
     name = node.get_fully_qualified_name()
@@ -277,6 +317,8 @@ BAD_RAW = {
         raw(encoding="bayer_rggb8", height=1, step=64, data=array("B", bytes(64))),
         "too small",
     ),
+    "1 x 1": (raw(width=1, height=1, step=3, data=array("B", bytes(3))), "too small"),
+    "1 x 4000": (raw(width=1, height=4000, step=3, data=array("B", bytes(12000))), "too small"),
     "black": (raw(data=array("B", bytes(48 * 64 * 3))), None),  # on which this detector fails
 }
 BAD_COMPRESSED = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from camera_help import grey, image_at
+from diagnostic_msgs.msg import DiagnosticArray
 from light_node import LightDetector, spinning
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -169,6 +170,59 @@ def test_deactivating_does_not_wait_for_the_image_at_work_whose_results_are_drop
     assert not [m for m in poses if m.people and m.header.stamp.sec == 1]
     assert not poses[0].people
     assert node.statistics.summary(0.0).skipped["deactivated"] == 1
+
+
+def statuses(graph) -> list:
+    """The messages of the node's status, which grow as they come."""
+    found = []
+    name = f"{graph.node.get_namespace()[1:]}/dope_node: detector"
+
+    def hear(message: DiagnosticArray) -> None:
+        found.extend(status for status in message.status if status.name == name)
+
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
+    return found
+
+
+def test_what_is_prepared_is_told_and_expected_size_prepares_at_configure(graph, monkeypatch):
+    """Fault 33: a first image took half a minute, and nothing said why."""
+    detector = LightDetector()
+    detector.gate.clear()
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", detector.load)
+    told = statuses(graph)
+    node = dope_node.DopeNode(
+        namespace=graph.node.get_namespace(),
+        parameter_overrides=[Parameter("expected_size", value="640x480")],
+    )
+    with spinning(node):
+        expected = "unconfigured, preparing for images of 640 x 480 px"
+        assert graph.spin_until(lambda: told and told[-1].message == expected), told[-1:]
+        assert detector.seen and node.state == "unconfigured"
+        detector.gate.set()
+        assert graph.spin_until(lambda: node.state == "active")
+        assert graph.spin_until(lambda: told[-1].message == "active, nobody listens")
+
+
+def test_a_first_image_of_a_size_is_told_to_be_prepared_for(graph, stand_in):
+    node, detector = stand_in
+    told = statuses(graph)
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    detector.gate.clear()
+    assert graph.publish_until(camera, image_at(grey(1), 1), lambda: detector.seen)
+    expected = "active, preparing for images of 64 x 48 px"
+    assert graph.spin_until(lambda: told and told[-1].message == expected), told[-1:]
+    detector.gate.set()
+    assert graph.spin_until(lambda: poses and told[-1].message == "active")
+
+
+def test_two_nodes_of_one_name_are_told(graph, monkeypatch):
+    """Fault 18: every result came twice."""
+    monkeypatch.setattr(dope_node.WholeBodyDetector, "load", LightDetector().load)
+    told = statuses(graph)
+    nodes = [dope_node.DopeNode(namespace=graph.node.get_namespace()) for _ in range(2)]
+    with spinning(*nodes):
+        assert graph.spin_until(lambda: told and "another node has this name" in told[-1].message)
 
 
 def test_enable(graph, stand_in):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from camera_help import grey, image_at
 from light_node import LightDetector, spinning
-from rcl_interfaces.srv import DescribeParameters
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -159,6 +161,52 @@ def test_drawing_changes_while_the_node_runs(graph, stand_in, camera):
     assert graph.set_parameter(name, "annotated_max_side", 32) == ""
     picture, _ = next_ones(3)
     assert picture.shape == (24, 32, 3)
+
+
+def test_an_integer_is_taken_for_a_double_which_stays_one(graph, stand_in):
+    """Fault 31: it became an integer for everybody else."""
+    node, _ = stand_in
+    name = node.get_fully_qualified_name()
+    assert graph.set_parameter(name, "min_body_score", 1) == ""
+    request = GetParameters.Request(names=["min_body_score"])
+    (value,) = graph.call(GetParameters, f"{name}/get_parameters", request).values
+    assert value.type == ParameterType.PARAMETER_DOUBLE and value.double_value == 1.0
+    assert node.settings.min_body_score == 1.0
+    assert "must be of type integer" in graph.set_parameter(name, "annotated_max_side", 1.5)
+
+
+def test_the_quality_of_service_of_results_can_be_overridden(graph, start):
+    """Fault 33: who comes late gets the last result."""
+    namespace = graph.node.get_namespace()
+    prefix = f"qos_overrides.{namespace}/poses.publisher"
+    process = start(
+        "light_node",
+        *("-r", f"__ns:={namespace}", "-p", "always_run:=true"),
+        *("-p", f"{prefix}.durability:=transient_local", "-p", f"{prefix}.depth:=1"),
+    )
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    early, subscription = graph.listen(WholeBodyPoseArray, "poses")
+    assert graph.publish_until(camera, image_at(grey(9), 7), lambda: early), process.output()
+    graph.spin_for(0.5)
+    late = []
+    qos = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    graph.node.create_subscription(WholeBodyPoseArray, "poses", late.append, qos)
+    assert graph.spin_until(lambda: late)
+    assert late[0].header == early[-1].header
+    wrong = start("light_node", "-r", f"__ns:={namespace}", "-p", f"{prefix}.reliability:=perhaps")
+    assert wrong.process.wait(60) == 1
+    assert "qos_overrides" in wrong.output() and "Traceback" not in wrong.output()
+
+
+def test_images_are_turned_upright_for_the_detector(graph, stand_in):
+    node, detector = stand_in
+    name = node.get_fully_qualified_name()
+    assert "one of 0, 90, 180, 270" in graph.set_parameter(name, "image_rotation", 45)
+    assert graph.set_parameter(name, "image_rotation", 180) == ""
+    camera = graph.node.create_publisher(Image, "image", AS_CAMERAS_DO)
+    poses, _ = graph.listen(WholeBodyPoseArray, "poses")
+    assert graph.publish_until(camera, image_at(grey(9), 1), lambda: poses)
+    assert detector.rotation == 180
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import dope_model.tracking.tracker
 from dope_model.poses import PartPose, WholeBody
 from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.node import dope_node, outputs
+from dope_ros.node.qos import LATCHED
 from dope_ros.tools.demo_camera import AS_CAMERAS_DO
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -276,6 +277,28 @@ def test_bad_depth_is_told_and_the_image_is_answered_by_camera_info(graph, play,
     assert not summary.bad and not summary.failed
     assert summary.last_fault["depth"] in capfd.readouterr().err
     assert 5.0 < root_of(camera.film(2.0, camera_info(), depth_image(5000)))[2] < 5.15
+
+
+def test_camera_info_that_was_published_once_is_heard_and_kept(graph, play):
+    """Fault 13: from before the node listened to images, latched or not, and while it rests."""
+    latched = graph.node.create_publisher(CameraInfo, "camera_info", LATCHED)
+    latched.publish(camera_info())
+    node, _ = play()
+    name, camera = node.get_fully_qualified_name(), Camera(graph)
+    assert root_of(camera.film(1.0)) == pytest.approx(ROOT, abs=1e-3)
+    for label in ("deactivate", "activate"):
+        assert graph.transition(name, label)
+    assert root_of(camera.film(2.0)) == pytest.approx(ROOT, abs=1e-3)
+    for label in ("deactivate", "cleanup"):
+        assert graph.transition(name, label)
+    graph.node.destroy_publisher(latched)
+    assert graph.transition(name, "configure")
+    # Of a driver that does not repeat it, either.
+    assert graph.spin_until(lambda: camera._infos.get_subscription_count())
+    camera._infos.publish(camera_info())
+    graph.spin_for(0.5)
+    assert graph.transition(name, "activate")
+    assert root_of(camera.film(3.0)) == pytest.approx(ROOT, abs=1e-3)
 
 
 def test_what_is_asked_for_and_does_not_come_is_told(graph, play):

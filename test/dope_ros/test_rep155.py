@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, BODY14
 from dope_model.tracking.tracker import MEMORY
+from dope_ros.messages import rep155
 from dope_ros.messages.rep155 import (
     SKELETON_2D,
     HumansPublisher,
@@ -67,12 +68,29 @@ class FakeNode:
         self.log: list[tuple[str, object]] = []
         self.destroying = True
         self.triggered: list[FakeGuard] = []
+        self.warnings: list[str] = []
 
     def create_publisher(self, kind: type, topic: str, depth: int) -> "FakePublisher":
         validate_topic_name(topic)
         assert topic not in self.topics
         self.topics[topic] = FakePublisher(self, kind, topic)
         return self.topics[topic]
+
+    def create_subscription(self, kind: type, topic: str, callback, depth: int):
+        self.heard = callback
+        return callback
+
+    def destroy_subscription(self, subscription) -> None:
+        assert subscription == self.heard
+
+    def get_fully_qualified_name(self) -> str:
+        return "/front/dope_node"
+
+    def get_logger(self):
+        return self
+
+    def warning(self, text: str, throttle_duration_sec: float) -> None:
+        self.warnings.append(text)
 
     def create_guard_condition(self, callback) -> "FakeGuard":
         return FakeGuard(self, callback)
@@ -224,6 +242,7 @@ def test_older_messages_have_the_region_in_pixels(monkeypatch):
 
 
 TRACKED = "/humans/bodies/tracked"
+ALL_LISTS = {TRACKED, "/humans/bodies/tracked_by_node"}
 
 
 def topics_of(*ids: str) -> set[str]:
@@ -233,30 +252,30 @@ def topics_of(*ids: str) -> set[str]:
 def test_bodies_come_and_go(hri):
     node = FakeNode()
     humans = HumansPublisher(node, "p")
-    assert set(node.topics) == {TRACKED}
+    assert set(node.topics) == ALL_LISTS
     face_only = WholeBody(face=person(0, face=True).face, track_id=9)
     humans.publish([person(1), person(2, 200), person(-1, 300), face_only], HEADER, 640, 480, 3.0)
     assert by_topic(node)[TRACKED] == IdsList(HEADER, ["p1", "p2"])
-    assert set(node.topics) == topics_of("p1", "p2") | {TRACKED}
+    assert set(node.topics) == topics_of("p1", "p2") | ALL_LISTS
 
     # Missed, but not yet forgotten by the tracker.
     node.log.clear()
     humans.publish([person(2, 210)], HEADER, 640, 480, 3.0 + MEMORY)
     assert by_topic(node)[TRACKED].ids == ["p2"]
-    assert {topic for topic, _ in node.log} == topics_of("p2") | {TRACKED}
-    assert len(node.log) == 3
-    assert set(node.topics) == topics_of("p1", "p2") | {TRACKED}
+    assert {topic for topic, _ in node.log} == topics_of("p2") | ALL_LISTS
+    assert len(node.log) == 4
+    assert set(node.topics) == topics_of("p1", "p2") | ALL_LISTS
 
     kept = dict(node.topics)
     humans.publish([person(1), person(2)], HEADER, 640, 480, 4.6)  # p1 is back in time
     assert all(node.topics[topic] is publisher for topic, publisher in kept.items())
     humans.publish([person(2)], HEADER, 640, 480, 5.5)
     humans.publish([person(2)], HEADER, 640, 480, 4.6 + MEMORY + 0.1)
-    assert set(node.topics) == topics_of("p2") | {TRACKED}
+    assert set(node.topics) == topics_of("p2") | ALL_LISTS
 
     humans.clear(HEADER)
     assert node.log[-1] == (TRACKED, IdsList(HEADER, []))
-    assert set(node.topics) == {TRACKED}
+    assert set(node.topics) == ALL_LISTS
     humans.publish([person(1)], HEADER, 640, 480, 7.0)  # back again
     humans.close()
     assert node.log[-1] == (TRACKED, IdsList(ids=[]))
@@ -273,11 +292,11 @@ def test_topics_go_in_the_executors_thread(hri):
     node.topics["/humans/bodies/p1/roi"].listeners = 1
     assert humans.get_subscription_count() == 0
     humans.clear(HEADER)
-    assert set(node.topics) == topics_of("p1", "p2") | {TRACKED}
+    assert set(node.topics) == topics_of("p1", "p2") | ALL_LISTS
     node.destroying = True
     for guard in node.triggered:
         guard.callback()
-    assert set(node.topics) == {TRACKED}
+    assert set(node.topics) == ALL_LISTS
 
     humans.publish([person(3)], HEADER, 640, 480, 31.0)
     node.destroying = False
@@ -294,15 +313,43 @@ def test_a_recording_that_starts_again_keeps_nobody_for_ever(hri, length):
     for track_id in range(1, 5):  # the tracker takes everybody for somebody new
         humans.publish([person(track_id)], HEADER, 640, 480, 100.0)
         humans.publish([person(track_id)], HEADER, 640, 480, 100.0 + length)
-    assert set(node.topics) == topics_of("p4") | {TRACKED}
+    assert set(node.topics) == topics_of("p4") | ALL_LISTS
 
 
 def test_the_people_of_two_nodes_have_names_of_their_own(hri):
     for prefix in ("front_", "rear_"):
         node = FakeNode()
         HumansPublisher(node, prefix).publish([person(1)], *IMAGE)
-        assert set(node.topics) == topics_of(f"{prefix}1") | {TRACKED}
+        assert set(node.topics) == topics_of(f"{prefix}1") | ALL_LISTS
         assert by_topic(node)[TRACKED].ids == [f"{prefix}1"]
+
+
+def test_several_nodes_publish_one_list(hri, monkeypatch):
+    """Fault 18: each took the other's people off the list, as libhri believes the last message."""
+    now = [100.0]
+    monkeypatch.setattr(rep155.time, "monotonic", lambda: now[0])
+    node = FakeNode()
+    humans = HumansPublisher(node, "front_")
+    others = Header(frame_id="/rear/dope_node")
+    node.heard(IdsList(others, ["rear_1", "rear_2"]))
+    node.heard(IdsList(Header(frame_id="/front/dope_node"), ["front_9"]))  # its own
+    humans.publish([person(1)], *IMAGE)
+    told = by_topic(node)
+    assert told[TRACKED].ids == ["front_1", "rear_1", "rear_2"]
+    # What it tells the others is its own list, or people would never go.
+    own = told["/humans/bodies/tracked_by_node"]
+    assert own.ids == ["front_1"] and own.header.frame_id == "/front/dope_node"
+    assert own.header.stamp == HEADER.stamp
+    node.heard(IdsList(others, ["rear_2"]))
+    humans.clear(HEADER)
+    assert node.log[-1] == (TRACKED, IdsList(HEADER, ["rear_2"]))
+    now[0] += 6.0  # the other one died
+    humans.publish([], *IMAGE)
+    assert node.log[-1] == (TRACKED, IdsList(HEADER, []))
+    assert not node.warnings
+    node.heard(IdsList(others, ["front_1"]))
+    (warning,) = node.warnings
+    assert "/rear/dope_node names bodies front_1" in warning and "'id_prefix'" in warning
 
 
 def test_listeners_of_every_topic_count(hri):
