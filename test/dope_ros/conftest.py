@@ -175,7 +175,7 @@ def graph(ros, request) -> Iterator[Graph]:
     made.close()
 
 
-LIGHT_NODE = Path(__file__).parent / "light_node.py"
+LIGHT_NODE = Path(__file__).parents[1] / "helpers" / "light_node.py"
 
 
 class NodeProcess:

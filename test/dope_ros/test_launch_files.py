@@ -3,10 +3,10 @@
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rcl_interfaces.srv import GetParameters
+from repository import ROOT
 
 from dope_msgs.msg import WholeBodyPoseArray
 
@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     pytest.skip(f"ROS 2's launch is not installed: {error}", allow_module_level=True)
 
-LAUNCH = Path(__file__).parents[2] / "launch"
+LAUNCH = ROOT / "launch"
 
 # What `ros2 launch FILE NAME:=VALUE ...` does; ros2cli need not be there.
 RUN = """

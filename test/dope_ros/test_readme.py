@@ -1,17 +1,17 @@
 """The tables of README and docs are those of the code, and of a running node."""
 
 import re
-from pathlib import Path
 
 import pytest
 from light_node import LightDetector, spinning
 from rclpy.parameter import Parameter
+from repository import ROOT
 
 from dope_ros import settings
 from dope_ros.node import diagnostics, dope_node
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-DOCS = [page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md")]
+README = (ROOT / "README.md").read_text()
+DOCS = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize(

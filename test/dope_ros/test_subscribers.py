@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
+from repository import ROOT
 
 from dope_msgs.msg import PartPose, WholeBodyPose, WholeBodyPoseArray
-
-ROOT = Path(__file__).parents[2]
 
 
 def code(page: str, language: str, marker: str) -> str:

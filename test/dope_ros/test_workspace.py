@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from dope_model.hints import pip_install
 
-ROOT = Path(__file__).parents[2]
 needs_colcon = pytest.mark.skipif(not shutil.which("colcon"), reason="there is no colcon")
 
 

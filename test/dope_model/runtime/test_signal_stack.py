@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from dope_model.runtime.signal_stack import SignalStack, kept_signal_stack, signal_stack
 
@@ -46,7 +46,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 def test_a_signal_is_handled_after_another_thread_dropped_the_engine(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
-    helpers = str(Path(__file__).parent)
+    helpers = str(ROOT / "test" / "helpers")
     result = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {helpers!r})\n{PROGRAM}"],
         capture_output=True, text=True, timeout=300,

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
+from repository import ROOT
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
     Qos,
@@ -37,7 +38,6 @@ from dope_ros.messages.message_types import serialize, stand_in, types
 from dope_ros.tools import bag
 from dope_ros.tools.bag import BagError, BagSettings, process_bag
 
-ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 64, 48
 IMAGES = 5
 CAMERA = Intrinsics(60.0, 61.0, 32.0, 24.0)

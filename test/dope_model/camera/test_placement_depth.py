@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from people import CAMERA, body_joints
 
 from dope_model.camera.depth import WINDOW, DepthImage, depth_of_root, under_skin
-from dope_model.camera.placement import Intrinsics, place_people
+from dope_model.camera.placement import place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, FACE84, HAND
 
-CAMERA = Intrinsics(500.0, 500.0, 320.0, 240.0)
 SIZE = (640, 480)
 WALL = 6.0
 
@@ -25,13 +25,8 @@ PLACES = {
 }
 
 
-def body_joints() -> np.ndarray:
-    joints = np.zeros((13, 3))
-    for name, place in PLACES.items():
-        joints[BODY.index[f"right_{name}"]] = np.multiply(place, (-1, 1, 1))
-        joints[BODY.index[f"left_{name}"]] = place
-    joints[BODY.index["head"]] = (0, -0.72, 0.0)
-    return joints
+def person_joints() -> np.ndarray:
+    return body_joints(PLACES, head=(0, -0.72, 0.0))
 
 
 def balls(joints: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -60,7 +55,7 @@ ROOT = np.array([0.2, -0.1, 3.0])
 @pytest.fixture(scope="module")
 def scene() -> np.ndarray:
     """A body whose joints lie as deep under its surface as `UNDER_SKIN` says."""
-    return balls(body_joints() + ROOT, under_skin(BODY))
+    return balls(person_joints() + ROOT, under_skin(BODY))
 
 
 def placed_root(person: WholeBody, metres: np.ndarray | None) -> np.ndarray:
@@ -69,7 +64,7 @@ def placed_root(person: WholeBody, metres: np.ndarray | None) -> np.ndarray:
 
 
 def test_depth_corrects_the_distance_of_a_body_whose_size_was_guessed_wrong(scene):
-    pose = seen(body_joints(), ROOT)
+    pose = seen(person_joints(), ROOT)
     too_small = PartPose(0.9, pose.keypoints_2d, 0.85 * pose.keypoints_3d, pose.trusted)
     without = placed_root(WholeBody(body=too_small), None)
     assert without[2] == pytest.approx(0.85 * 3.0, abs=0.01)
@@ -77,7 +72,7 @@ def test_depth_corrects_the_distance_of_a_body_whose_size_was_guessed_wrong(scen
 
 
 def test_holes_of_every_kind_are_no_data(scene):
-    pose = WholeBody(body=seen(body_joints(), ROOT))
+    pose = WholeBody(body=seen(person_joints(), ROOT))
     expected = placed_root(pose, scene)
     random = np.random.default_rng(1)
     holed = scene.copy()
@@ -92,7 +87,7 @@ def test_holes_of_every_kind_are_no_data(scene):
 def test_joints_before_or_behind_which_something_else_is_seen_do_not_count(scene):
     # The wall shows beside both ankles and a wrist; a post stands before an elbow.
     spoiled = scene.copy()
-    pose = seen(body_joints(), ROOT)
+    pose = seen(person_joints(), ROOT)
     for joint, metres in (
         ("right_ankle", WALL),
         ("left_ankle", WALL),
@@ -107,19 +102,19 @@ def test_joints_before_or_behind_which_something_else_is_seen_do_not_count(scene
 def test_guessed_joints_are_not_measured(scene):
     trusted = np.zeros(13, bool)
     trusted[[BODY.index["right_hip"], BODY.index["head"]]] = True
-    two = WholeBody(body=seen(body_joints(), ROOT + (0, 0, 0.5), trusted))
+    two = WholeBody(body=seen(person_joints(), ROOT + (0, 0, 0.5), trusted))
     assert np.allclose(placed_root(two, scene), placed_root(two, None))
 
 
 def test_a_hand_has_its_own_depth_but_not_that_of_something_far_from_its_body(scene):
     hand = np.zeros((21, 3))
     hand[:, 0] = np.linspace(0, 0.16, 21)
-    wrist = body_joints()[BODY.index["left_wrist"]] + ROOT
+    wrist = person_joints()[BODY.index["left_wrist"]] + ROOT
     # The hand is 12 cm nearer than the body's own wrist says.
     true = wrist - (0, 0, 0.12)
     pixels = CAMERA.project(hand + true)
     person = WholeBody(
-        body=seen(body_joints(), ROOT), left_hand=PartPose(0.9, pixels, hand, np.ones(21, bool))
+        body=seen(person_joints(), ROOT), left_hand=PartPose(0.9, pixels, hand, np.ones(21, bool))
     )
     with_hand = np.minimum(scene, balls(hand + true, np.full(21, 0.012)))
     for metres, expected, close in ((with_hand, true, 0.015), (None, wrist, 1e-6)):

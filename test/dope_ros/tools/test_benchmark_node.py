@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
 from dope_ros.tools.benchmark_node import Latencies, SizeResult, latencies_of, text
 
-LIGHT_NODE = Path(__file__).with_name("light_node.py")
+LIGHT_NODE = ROOT / "test" / "helpers" / "light_node.py"
 
 
 def test_latencies_are_those_of_the_answered_images():

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration, Time
+from people import CAMERA, body_joints, part_at
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from dope_model.camera.placement import Intrinsics, place_people
+from dope_model.camera.placement import place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND, RIGHT
 from dope_ros.messages.markers import PersonMarkers, person_ids
 
 HEADER = Header(stamp=Time(sec=3), frame_id="camera_optical_frame")
-CAMERA = Intrinsics(fx=500.0, fy=500.0, cx=320.0, cy=240.0)
 
 # A person with arms spread, hips in the origin, m.
 STANDING = {
@@ -25,23 +25,8 @@ STANDING = {
 }
 
 
-def body_joints() -> np.ndarray:
-    """(13, 3): facing the camera, the right side is on the left of the image."""
-    joints = np.zeros((13, 3))
-    for name, place in STANDING.items():
-        joints[BODY.index[f"right_{name}"]] = np.multiply(place, (-1, 1, 1))
-        joints[BODY.index[f"left_{name}"]] = place
-    joints[BODY.index["head"]] = (0, -0.75, 0)
-    return joints
-
-
-def seen_at(joints: np.ndarray, root, trusted=None) -> PartPose:
-    """A part whose root is at `root` m, as CAMERA sees it."""
-    root = np.asarray(root, float)
-    pixels = np.array([(500 * x / z + 320, 500 * y / z + 240) for x, y, z in joints + root])
-    if trusted is None:
-        trusted = np.ones(len(joints), bool)
-    return PartPose(0.9, pixels.astype(np.float32), joints.astype(np.float32), trusted)
+def standing() -> np.ndarray:
+    return body_joints(STANDING, head=(0, -0.75, 0))
 
 
 def placed(people: list[WholeBody]) -> list[WholeBody]:
@@ -59,10 +44,10 @@ def by_name(array) -> dict[tuple[str, int], Marker]:
 
 
 def test_a_body_stands_where_it_projects_from():
-    body = WholeBody(body=seen_at(body_joints(), (0.3, -0.2, 4.0)))
+    body = WholeBody(body=part_at(standing(), (0.3, -0.2, 4.0)))
     markers = by_name(PersonMarkers(1.5).build(placed([body]), HEADER))
     assert set(markers) == {("body/bones", 0), ("body/joints", 0)}
-    expected = body_joints() + (0.3, -0.2, 4.0)
+    expected = standing() + (0.3, -0.2, 4.0)
 
     joints = markers["body/joints", 0]
     assert joints.type == Marker.SPHERE_LIST
@@ -92,7 +77,7 @@ def test_a_hand_hangs_at_its_own_wrist():
     hand[:, 0] = np.linspace(0, 0.18, 21)
     # What the hand's own 2D says about depth is far off, as it is for a small part.
     person = WholeBody(
-        body=seen_at(body_joints(), (0, 0, 4.0)), left_hand=seen_at(hand, (0.7, -0.5, 9.0))
+        body=part_at(standing(), (0, 0, 4.0)), left_hand=part_at(hand, (0.7, -0.5, 9.0))
     )
     markers = by_name(PersonMarkers(1.0).build(placed([person]), HEADER))
     joints = positions(markers["left_hand/joints", 0])
@@ -104,7 +89,7 @@ def test_a_hand_hangs_at_its_own_wrist():
 def test_a_hand_without_a_body_is_placed_by_itself():
     hand = np.random.default_rng(1).normal(0, 0.05, (21, 3))
     hand -= hand[0]
-    person = WholeBody(right_hand=seen_at(hand, (-0.2, 0.1, 0.6)))
+    person = WholeBody(right_hand=part_at(hand, (-0.2, 0.1, 0.6)))
     markers = by_name(PersonMarkers(1.0).build(placed([person]), HEADER))
     assert set(markers) == {("right_hand/bones", 0), ("right_hand/joints", 0)}
     np.testing.assert_allclose(
@@ -115,10 +100,10 @@ def test_a_hand_without_a_body_is_placed_by_itself():
 def test_guessed_joints_are_not_drawn():
     trusted = np.ones(13, bool)
     trusted[[BODY.index["right_ankle"], BODY.index["head"]]] = False
-    body = WholeBody(body=seen_at(body_joints(), (0, 0, 3.0), trusted))
+    body = WholeBody(body=part_at(standing(), (0, 0, 3.0), trusted))
     markers = by_name(PersonMarkers(1.0).build(placed([body]), HEADER))
     np.testing.assert_allclose(
-        positions(markers["body/joints", 0]), body_joints()[trusted] + (0, 0, 3.0), atol=1e-3
+        positions(markers["body/joints", 0]), standing()[trusted] + (0, 0, 3.0), atol=1e-3
     )
     drawn = [bone for bone in BODY.bones if trusted[list(bone)].all()]
     assert len(BODY.bones) - len(drawn) == 3  # the shin and both lines to the head
@@ -127,14 +112,14 @@ def test_guessed_joints_are_not_drawn():
 
 def test_a_part_that_fits_nowhere_is_left_out():
     nowhere = PartPose(
-        0.9, np.full((13, 2), 100, np.float32), body_joints().astype(np.float32), np.ones(13, bool)
+        0.9, np.full((13, 2), 100, np.float32), standing().astype(np.float32), np.ones(13, bool)
     )
     assert PersonMarkers(1.0).build(placed([WholeBody(body=nowhere)]), HEADER).markers == []
 
 
 def test_those_who_left_are_deleted_once():
-    one = WholeBody(body=seen_at(body_joints(), (-1, 0, 4.0)))
-    other = WholeBody(body=seen_at(body_joints(), (1, 0, 4.0)))
+    one = WholeBody(body=part_at(standing(), (-1, 0, 4.0)))
+    other = WholeBody(body=part_at(standing(), (1, 0, 4.0)))
     markers = PersonMarkers(1.0)
     assert len(markers.build(placed([one, other]), HEADER).markers) == 4
     named = by_name(markers.build(placed([one]), HEADER))
@@ -153,14 +138,14 @@ def test_those_who_left_are_deleted_once():
 
 def test_forgotten_markers_are_not_deleted_later():
     markers = PersonMarkers(1.0)
-    markers.build(placed([WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)))]), HEADER)
+    markers.build(placed([WholeBody(body=part_at(standing(), (0, 0, 4.0)))]), HEADER)
     markers.forget()
     assert markers.build(placed([]), HEADER).markers == []
 
 
 def test_a_tracked_person_keeps_the_id():
-    tracked = WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)), track_id=1)
-    other = WholeBody(body=seen_at(body_joints(), (1, 0, 4.0)))
+    tracked = WholeBody(body=part_at(standing(), (0, 0, 4.0)), track_id=1)
+    other = WholeBody(body=part_at(standing(), (1, 0, 4.0)))
     assert person_ids([tracked]) == [1]
     assert person_ids([other, tracked]) == [0, 1]
     assert person_ids([tracked, other, other]) == [1, 0, 2]
@@ -171,14 +156,14 @@ def test_a_tracked_person_keeps_the_id():
     ("lifetime", "expected"), [(0.0, (0, 0)), (0.25, (0, 250_000_000)), (1.9999999999, (2, 0))]
 )
 def test_lifetime(lifetime, expected):
-    body = WholeBody(body=seen_at(body_joints(), (0, 0, 4.0)))
+    body = WholeBody(body=part_at(standing(), (0, 0, 4.0)))
     for marker in PersonMarkers(lifetime).build(placed([body]), HEADER).markers:
         assert (marker.lifetime.sec, marker.lifetime.nanosec) == expected
 
 
 def test_clearing_deletes_everything_once():
     markers = PersonMarkers(lifetime=0)
-    person = WholeBody(body=seen_at(body_joints(), (0, 0, 3)))
+    person = WholeBody(body=part_at(standing(), (0, 0, 3)))
     markers.build(placed([person]), HEADER)
     (cleared,) = markers.clear(HEADER).markers
     assert (cleared.action, cleared.header) == (Marker.DELETEALL, HEADER)
@@ -187,7 +172,7 @@ def test_clearing_deletes_everything_once():
 
 def test_a_new_lifetime_holds_for_the_next_markers():
     markers = PersonMarkers(lifetime=1.0)
-    person = WholeBody(body=seen_at(body_joints(), (0, 0, 3)))
+    person = WholeBody(body=part_at(standing(), (0, 0, 3)))
     markers.lifetime = 2.25
     built = markers.build(placed([person]), HEADER).markers
     assert built

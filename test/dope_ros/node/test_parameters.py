@@ -1,7 +1,6 @@
 """Parameters: declared with meaning and range, checked by name."""
 
 import logging
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,7 @@ import rclpy
 import yaml
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
+from repository import ROOT
 
 from dope_ros import settings
 from dope_ros.node import parameters
@@ -18,7 +18,6 @@ from dope_ros.settings import ParameterError, Setting
 from dope_ros.tools.demo_camera import DEMO_CAMERA
 from dope_ros.tools.recorder import RECORDER
 
-ROOT = Path(__file__).parents[2]
 (ID_PREFIX,) = (setting for setting in settings.DOPE_NODE if setting.name == "id_prefix")
 ALL = (settings.DOPE_NODE, DEMO_CAMERA, RECORDER)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from people import CAMERA, body_joints
 from std_msgs.msg import Header
 
-from dope_model.camera.placement import Intrinsics, place_people
+from dope_model.camera.placement import place_people
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, HAND
 from dope_ros.messages.conversions import people_to_message
@@ -22,7 +23,6 @@ from dope_ros.messages.transforms import (
 )
 
 HEADER = Header(stamp=Time(sec=3), frame_id="camera_optical_frame")
-CAMERA = Intrinsics(500.0, 500.0, 320.0, 240.0)
 
 # Facing the camera: the person's left is on the right of the image, y points down.
 FACING = {
@@ -36,12 +36,7 @@ FACING = {
 
 
 def joints() -> np.ndarray:
-    made = np.zeros((13, 3))
-    for name, place in FACING.items():
-        made[BODY.index[f"right_{name}"]] = np.multiply(place, (-1, 1, 1))
-        made[BODY.index[f"left_{name}"]] = place
-    made[BODY.index["head"]] = (0, -0.75, 0)
-    return made
+    return body_joints(FACING, head=(0, -0.75, 0))
 
 
 def person(root, track_id: int, hand: bool = False) -> WholeBody:
