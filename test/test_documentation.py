@@ -118,12 +118,14 @@ def test_a_mentioned_command_exists(command, monkeypatch):
             raise
 
 
-def test_make_targets_and_extras_exist():
+def test_make_targets_test_files_and_extras_exist():
     makefile, project = (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()
     for page in PAGES:
         text = page.read_text()
         for target in re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.M):
             assert re.search(rf"^{target}:", makefile, re.M), f"{page}: make {target}"
+        for path in re.findall(r"python -m pytest (test/\S+)", text):
+            assert (ROOT / path).exists(), f"{page}: {path}"
         for extras in re.findall(r"pip install \.\[([\w,]+)\]", text):
             for extra in extras.split(","):
                 assert re.search(rf"^{extra} = \[", project, re.M), f"{page}: .[{extra}]"
