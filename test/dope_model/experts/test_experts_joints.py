@@ -248,12 +248,12 @@ def test_fused_joints_by_hand():
 @pytest.mark.parametrize(
     "evidence, trusted, strict",
     [
-        (Evidence(0.9, 0.7, 0.9, 2), True, True),
-        (Evidence(0.9, 0.46, 0.1, 2), True, False),
-        (Evidence(0.4, 0.9, 0.9, 2), False, False),
-        (Evidence(0.9, 0.46, 0.9, 1), False, False),
-        (Evidence(0.9, 0.6, 0.71, 1), True, False),
-        (Evidence(0.9, 0.9, 0.6, 1), False, False),
+        (Evidence(0.9, 0.7, 0.9, mirrored=0.0, detectors=2), True, True),
+        (Evidence(0.9, 0.46, 0.1, mirrored=0.0, detectors=2), True, False),
+        (Evidence(0.4, 0.9, 0.9, mirrored=0.0, detectors=2), False, False),
+        (Evidence(0.9, 0.46, 0.9, mirrored=0.0, detectors=1), False, False),
+        (Evidence(0.9, 0.6, 0.71, mirrored=0.0, detectors=1), True, False),
+        (Evidence(0.9, 0.9, 0.6, mirrored=0.0, detectors=1), False, False),
     ],
 )
 def test_rules_of_trust(evidence, trusted, strict):
