@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig, SecondLook
 from dope_model.network.dope import DopeNetwork
+from dope_model.postprocess.scores import ScoreCurves
 from dope_model.postprocess.settings import IntegrationSettings
 from dope_model.weights import weights_file
 
@@ -43,6 +44,7 @@ class Checkpoint:
         state: tensors by the names of `DopeNetwork`'s state dictionary.
         mode: the mode that the weights were made for.
         integration: by part.
+        curves: by part, what makes probabilities of its scores; a part may have none.
         about: free text by topic: training data, licence, measured quality.
         second_look: for people who are larger than the network is good at; None: there is none.
         input_ranges: of the convolutions that the engine "int8" puts in eight bits, by the names of
@@ -55,6 +57,7 @@ class Checkpoint:
     mode: Mode = MODES["paper"]
     integration: dict[str, IntegrationSettings] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, ScoreCurves] = field(default_factory=dict)
     second_look: SecondLook | None = None
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -115,6 +118,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
         "network": checkpoint.config.to_dict(),
         "mode": vars(checkpoint.mode),
         "integration": {name: s.to_dict() for name, s in checkpoint.integration.items()},
+        "curves": {name: curves.to_dict() for name, curves in checkpoint.curves.items()},
         "about": checkpoint.about,
     }
     if checkpoint.second_look is not None:
@@ -205,6 +209,10 @@ def _load_safetensors(path: Path) -> Checkpoint:
             integration={
                 name: IntegrationSettings.from_dict(settings)
                 for name, settings in description["integration"].items()
+            },
+            curves={
+                name: ScoreCurves.from_dict(curves)
+                for name, curves in description.get("curves", {}).items()
             },
             about=description["about"],
             second_look=(

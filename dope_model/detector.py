@@ -7,7 +7,7 @@ people = detector(rgb)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,12 +43,15 @@ class WholeBodyDetector:
         engine: what runs the network, if it is one.
         rotation: degrees, clockwise, by which images are turned before the model sees them: 180 for
             a camera that hangs upside down. May be changed at any time.
+        min_scores: by part, the least score that is reported; the model's own to begin with, which
+            nine in ten of its detections deserve. May be changed at any time, in place.
     """
 
     find_parts: PartFinder
     description: str
     engine: Engine | None = None
     rotation: int = 0
+    min_scores: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -92,14 +95,18 @@ class WholeBodyDetector:
                 + f"; the model {EXPERTS!r} needs none of them"
             ) from error
         from dope_model.postprocess.fusion import detect_parts
+        from dope_model.postprocess.scores import at_least
 
         checkpoint = load_checkpoint(model)
         run = load_looks(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
 
-        def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
-            return detect_parts(run(rgb), checkpoint.integration, rgb.shape)
+        min_scores = {part: curves.min_score for part, curves in checkpoint.curves.items()}
 
-        return cls(find_parts, f"{model} ({run.description})", run)
+        def find_parts(rgb: np.ndarray) -> dict[str, PartDetections]:
+            found = detect_parts(run(rgb), checkpoint.integration, rgb.shape, checkpoint.curves)
+            return at_least(found, min_scores)
+
+        return cls(find_parts, f"{model} ({run.description})", run, min_scores=min_scores)
 
     @property
     def prefetch(self) -> Callable[[np.ndarray], None] | None:

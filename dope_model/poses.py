@@ -22,20 +22,21 @@ PART_SLOTS = {"body": "body", "right_hand": "hand", "left_hand": "hand", "face":
 """The fields of a `WholeBody` and the part each holds."""
 
 
+TRUSTED = 0.5
+"""Joints of at least this confidence are trusted: more probably right than wrong."""
+
+
 @dataclass
 class PartDetections:
     """All detections of one part in one image.
 
     Attributes:
         part: "body", "hand" or "face".
-        scores: (N,) float32, one per detection; 0 to 1 from the ready-made experts. The network's
-            proposals integration adds up the class probabilities of the candidates that it merges,
-            so that many agreeing ones score above 1.
+        scores: (N,) float32, the probability that the part is there and its pose right, 0 to 1.
         keypoints_2d: (N, J, 2) float32, px.
         keypoints_3d: (N, J, 3) float32, m, root-relative.
         is_left: (N,) bool, the person's left hand; None for bodies and faces.
-        trusted: (N, J) bool, joints that the detector vouches for: those in the image of which it
-            is sure enough. A network without maps of joints vouches for all in the image.
+        confidence: (N, J) float32, the probability that the joint is right; 0 outside the image.
     """
 
     part: str
@@ -43,21 +44,21 @@ class PartDetections:
     keypoints_2d: np.ndarray
     keypoints_3d: np.ndarray
     is_left: np.ndarray | None = None
-    trusted: np.ndarray = None  # type: ignore[assignment]
+    confidence: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self.scores = np.asarray(self.scores, np.float32)
         self.keypoints_2d = np.asarray(self.keypoints_2d, np.float32)
         self.keypoints_3d = np.asarray(self.keypoints_3d, np.float32)
         count, joints = self.keypoints_2d.shape[:2]
-        if self.trusted is None:
-            self.trusted = np.ones((count, joints), bool)
-        self.trusted = np.asarray(self.trusted, bool)
+        if self.confidence is None:
+            self.confidence = np.ones((count, joints))
+        self.confidence = np.asarray(self.confidence, np.float32)
         expected = {
             "scores": (count,),
             "keypoints_2d": (count, joints, 2),
             "keypoints_3d": (count, joints, 3),
-            "trusted": (count, joints),
+            "confidence": (count, joints),
         }
         if (self.part == "hand") != (self.is_left is not None):
             raise ValueError("is_left belongs to hands, and only to hands")
@@ -102,14 +103,20 @@ class PartDetections:
             self.keypoints_2d[which],
             self.keypoints_3d[which],
             None if self.is_left is None else self.is_left[which],
-            self.trusted[which],
+            self.confidence[which],
         )
 
+    @property
+    def trusted(self) -> np.ndarray:
+        """(N, J) bool, joints whose confidence is at least `TRUSTED`."""
+        return self.confidence >= TRUSTED
+
     def poses(self) -> list[PartPose]:
-        """Each detection, its score at most 1, its 3D moved so that the root is the origin."""
-        scores = np.minimum(self.scores, 1.0).tolist()
+        """Each detection, its 3D moved so that the root is the origin."""
         poses_3d = self.skeleton.centred(self.keypoints_3d)
-        values = zip(scores, self.keypoints_2d, poses_3d, self.trusted, strict=True)
+        values = zip(
+            self.scores.tolist(), self.keypoints_2d, poses_3d, self.confidence, strict=True
+        )
         return [PartPose(*pose) for pose in values]
 
 
@@ -128,15 +135,21 @@ def inside_image(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 class PartPose:
     """One detected part.
 
-    `score`, `keypoints_2d` (J, 2) px, `keypoints_3d` (J, 3) m, `trusted` (J,) bool; `root` (3,) m,
-    where the root is in the camera's optical frame, None where that is not known.
+    `score`, `keypoints_2d` (J, 2) px, `keypoints_3d` (J, 3) m, `confidence` (J,) 0 to 1, as in
+    `PartDetections`; `root` (3,) m, where the root is in the camera's optical frame, None where
+    that is not known.
     """
 
     score: float
     keypoints_2d: np.ndarray
     keypoints_3d: np.ndarray
-    trusted: np.ndarray
+    confidence: np.ndarray
     root: np.ndarray | None = None
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """(J,) bool, joints whose confidence is at least `TRUSTED`."""
+        return self.confidence >= TRUSTED
 
     @property
     def placed_3d(self) -> np.ndarray | None:
@@ -183,6 +196,7 @@ class WholeBody:
                 "score": round(pose.score, 4),
                 "keypoints_2d": rounded_list(pose.keypoints_2d, 2),
                 "keypoints_3d": rounded_list(pose.keypoints_3d, 4),
+                "confidence": rounded_list(pose.confidence, 3),
                 "trusted": pose.trusted.tolist(),
                 "root": None if pose.root is None else rounded_list(pose.root, 4),
             }

@@ -32,10 +32,11 @@ from dope_model.detector import EXPERTS, WholeBodyDetector, experts_preset
 from dope_model.network.config import MODES, mode_named
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
+from dope_model.postprocess.scores import at_least
 from dope_model.skeleton import PARTS
 from dope_model.weights import DEFAULT_MODEL, weights_file
 
-_ARRAYS = ("scores", "keypoints_2d", "keypoints_3d", "is_left", "trusted")
+_ARRAYS = ("scores", "keypoints_2d", "keypoints_3d", "is_left", "confidence")
 _ABOUT_FILE = "model.json"
 DECODED_AHEAD = 8
 """Pictures that are decoded while the model works."""
@@ -119,6 +120,7 @@ class CachedFinder:
     Attributes:
         record: `model_record` of the model.
         description: one line, as `WholeBodyDetector.description`.
+        min_scores: by part, the model's own thresholds; known once a picture was looked at.
     """
 
     def __init__(
@@ -148,18 +150,29 @@ class CachedFinder:
         about = self._folder / _ABOUT_FILE
         known = json.loads(about.read_text()) if about.is_file() else {}
         self.description = known.get("description", self.record["model"])
+        self.min_scores: dict[str, float] = known.get("min_scores", {})
 
     def find_parts(self, picture: Path) -> Found:
-        """The detections in a picture file, by part.
+        """The detections in a picture file that reach the model's own thresholds, by part.
 
         Raises:
             ValueError: the file is not a picture.
             ImportError: something that the model needs is missing; says what brings it.
         """
-        return self._look_at(*self._read(Picture(picture.name, picture, None)))
+        found = self._look_at(*self._read(Picture(picture.name, picture, None)))
+        return at_least(found, self.min_scores)
 
-    def find_all(self, pictures: Iterable[Picture]) -> Iterator[Found]:
-        """What is found in each picture, in their order; the next ones are decoded meanwhile."""
+    def find_all(self, pictures: Iterable[Picture], everything: bool = False) -> Iterator[Found]:
+        """What is found in each picture, in their order; the next ones are decoded meanwhile.
+
+        Args:
+            everything: detections of any score, not only those that reach the model's thresholds.
+        """
+
+        def found(target: Path, rgb: np.ndarray | None) -> Found:
+            own = self._look_at(target, rgb)
+            return own if everything else at_least(own, self.min_scores)
+
         # One thread: it is enough to keep a model busy, and videos are read frame after frame.
         with ThreadPoolExecutor(1) as pool:
             ahead: deque[Future] = deque()
@@ -167,9 +180,9 @@ class CachedFinder:
                 for picture in pictures:
                     ahead.append(pool.submit(self._read, picture))
                     if len(ahead) >= DECODED_AHEAD:
-                        yield self._look_at(*ahead.popleft().result())
+                        yield found(*ahead.popleft().result())
                 while ahead:
-                    yield self._look_at(*ahead.popleft().result())
+                    yield found(*ahead.popleft().result())
             finally:
                 for future in ahead:
                     future.cancel()
@@ -181,6 +194,8 @@ class CachedFinder:
             key = hashlib.sha256(content).hexdigest()[:24]
         else:
             key = f"{_video_digest(picture.path)[:24]}_{picture.frame:06d}"
+        if picture.condition:
+            key += f"_{picture.condition.replace(' ', '_')}"
         target = self._folder / f"{key}.npz"
         return target, None if target.is_file() else pixels_of(picture)
 
@@ -190,8 +205,11 @@ class CachedFinder:
         if self._detector is None:
             self._detector = self._load()
             self.description = self._detector.description
+            # Everything is kept, and chosen from later.
+            self.min_scores = dict(self._detector.min_scores)
+            self._detector.min_scores.clear()
             self._folder.mkdir(parents=True, exist_ok=True)
-            about = {**self.record, "description": self.description}
+            about = {**self.record, "description": self.description, "min_scores": self.min_scores}
             (self._folder / _ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
         found = self._detector.find_parts(rgb)
         save_detections(target, found)
@@ -208,9 +226,12 @@ def pixels_of(picture: Picture) -> np.ndarray:
     Raises:
         ValueError: the file is damaged or not a picture.
     """
-    if picture.frame is None:
-        return read_rgb(picture.path)
-    return _video(picture.path, picture.frame)
+    rgb = read_rgb(picture.path) if picture.frame is None else _video(picture.path, picture.frame)
+    if picture.condition:
+        from dope_model.benchmark.conditions import CONDITIONS
+
+        rgb = CONDITIONS[picture.condition](rgb)
+    return rgb
 
 
 def save_detections(path: Path, found: Found) -> None:

@@ -19,6 +19,7 @@ from dope_model.network.config import MODE_NAMES
 from dope_model.pictures import picture_sheet, write_picture
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
+from dope_model.postprocess.scores import at_least
 from dope_model.runtime import ENGINES
 from dope_model.weights import DEFAULT_MODEL
 
@@ -101,12 +102,14 @@ def evaluate_models(protocol: Protocol, options: argparse.Namespace) -> list[Res
         finder = CachedFinder(
             options.out / "predictions", model, options.device, options.mode, options.engine
         )
-        progress = tqdm(finder.find_all(pictures), label, len(pictures), unit="picture")
-        found = list(progress)
+        finding = finder.find_all(pictures, protocol.everything)
+        found = list(tqdm(finding, label, len(pictures), unit="picture"))
+        protocol.min_scores = finder.min_scores
         judgements = [protocol.judge(p, f) for p, f in zip(pictures, found, strict=True)]
         outcome = protocol.summarise(pictures, judgements)
         results.append(Result(label, finder.record, finder.description, outcome))
-        sheet = worst_sheet(pictures, found, outcome.badness, options.worst)
+        told = [at_least(own, finder.min_scores) for own in found]
+        sheet = worst_sheet(pictures, told, outcome.badness, options.worst)
         if sheet is not None:
             write_picture(options.out / f"worst_{report.file_name(label)}.png", sheet)
     write_report(protocol, pictures, results, options)
@@ -128,7 +131,7 @@ def worst_sheet(
         rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
         scaled = {
             part: PartDetections(
-                part, d.scores, d.keypoints_2d * scale, d.keypoints_3d, d.is_left, d.trusted
+                part, d.scores, d.keypoints_2d * scale, d.keypoints_3d, d.is_left, d.confidence
             )
             for part, d in found[i].items()
         }

@@ -2,6 +2,7 @@
 
 from dope_model.commands.backbone import add_backbone
 from dope_model.commands.benchmark import add_benchmark
+from dope_model.commands.calibrate import add_calibrate
 from dope_model.commands.complete import add_complete
 from dope_model.commands.convert import add_convert
 from dope_model.commands.detect import add_detect
@@ -25,6 +26,7 @@ ALL = (
     add_train,
     add_finetune,
     add_fit_regressors,
+    add_calibrate,
     add_complete,
     add_distillation_study,
     add_benchmark,

@@ -54,6 +54,36 @@ def read_coco(
     where = (WHERE_WHOLEBODY if wholebody else WHERE_COCO).format(part)
     path = first_existing(folder, (f"annotations/{name}", name), where)
     images = first_existing(folder, (f"{part}2017", f"images/{part}2017"), where)
+    return path, _read(path, images, where, wholebody)
+
+
+def read_coco_folder(folder: Path) -> tuple[Path, list[CocoPicture]]:
+    """COCO's validation part as distributed; or pictures with keypoints in COCO's format.
+
+    Args:
+        folder: as distributed, or of pictures, with one .json file in it or FOLDER_keypoints.json
+            beside it.
+
+    Returns:
+        The annotations file and the pictures, those without people too.
+
+    Raises:
+        FileNotFoundError: annotations or pictures are missing.
+        ValueError: the annotations are of another form.
+    """
+    folder = Path(folder)
+    if (folder / "annotations").is_dir():
+        return read_coco(folder, "val", wholebody=False)
+    beside = folder.resolve()
+    beside = beside.with_name(f"{beside.name}_keypoints.json")
+    files = [beside] if beside.is_file() else sorted(folder.glob("*.json"))
+    where = f"{WHERE_COCO.format('val')}, or a folder of pictures with one .json file"
+    if len(files) != 1:
+        raise FileNotFoundError(f"{folder} holds {len(files)} .json files; {where}")
+    return files[0], _read(files[0], folder, where, wholebody=False)
+
+
+def _read(path: Path, images: Path, where: str, wholebody: bool) -> list[CocoPicture]:
     content = read_json(path)
     try:
         pictures = {
@@ -74,7 +104,7 @@ def read_coco(
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not of the distributed form ({error!r}); {where}") from error
     require_files(images, [p.path.name for p in pictures.values()], where)
-    return path, list(pictures.values())
+    return list(pictures.values())
 
 
 def keypoints_of(annotation: dict, field_name: str = "keypoints") -> tuple[np.ndarray, np.ndarray]:

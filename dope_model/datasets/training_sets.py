@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dope_model.datasets.coco import keypoints_of, read_coco
+from dope_model.datasets.coco import CocoPicture, keypoints_of, read_coco
 from dope_model.datasets.conversions import COCO, LSP, MPII
 from dope_model.datasets.files import picture_size
 from dope_model.datasets.human36m import read_human36m
@@ -73,24 +73,27 @@ def coco_labels(folder: Path) -> Iterator[Labelled]:
     ignore regions."""
     _, pictures = read_coco(folder, "train", wholebody=False)
     for picture in pictures:
-        if not picture.annotations:
-            continue
-        people, ignored = [], []
-        for annotation in picture.annotations:
-            if annotation.get("iscrowd") or not annotation["num_keypoints"]:
-                x, y, width, height = annotation["bbox"]
-                ignored.append([x, y, x + width, y + height])
-            else:
-                people.append(keypoints_of(annotation))
-        size = (picture.width, picture.height)
-        points = np.array([p for p, _ in people]).reshape(-1, len(COCO.names), 2)
-        flags = np.array([f for _, f in people]).reshape(-1, len(COCO.names))
-        body = part_labels(
-            "body", size, COCO(points), COCO.valid(flags > 0), visible=COCO.valid(flags > 1),
-            ignored=np.array(ignored).reshape(-1, 4),
-        )  # fmt: skip
-        name = picture.path.relative_to(folder).as_posix()
-        yield Labelled(Sample(name, *size, {"body": body}))
+        if picture.annotations:
+            yield Labelled(coco_sample(picture, picture.path.relative_to(folder).as_posix()))
+
+
+def coco_sample(picture: CocoPicture, name: str) -> Sample:
+    """The labels of one of COCO's pictures, whose file is to be called `name`."""
+    people, ignored = [], []
+    for annotation in picture.annotations:
+        if annotation.get("iscrowd") or not annotation["num_keypoints"]:
+            x, y, width, height = annotation["bbox"]
+            ignored.append([x, y, x + width, y + height])
+        else:
+            people.append(keypoints_of(annotation))
+    size = (picture.width, picture.height)
+    points = np.array([p for p, _ in people]).reshape(-1, len(COCO.names), 2)
+    flags = np.array([f for _, f in people]).reshape(-1, len(COCO.names))
+    body = part_labels(
+        "body", size, COCO(points), COCO.valid(flags > 0), visible=COCO.valid(flags > 1),
+        ignored=np.array(ignored).reshape(-1, 4),
+    )  # fmt: skip
+    return Sample(name, *size, {"body": body})
 
 
 def rhd_labels(folder: Path) -> Iterator[Labelled]:

@@ -159,7 +159,7 @@ def body_detections(bodies: list[Body], picture: Picture) -> PartDetections:
         np.array([body.score for body in bodies]),
         keypoints_2d,
         BODY.centred(np.stack([body.keypoints_3d for body in bodies])),
-        trusted=np.stack([body.trusted for body in bodies]) & picture.contains(keypoints_2d),
+        confidence=np.stack([body.trusted for body in bodies]) & picture.contains(keypoints_2d),
     )
 
 

@@ -152,5 +152,5 @@ def face_detections(faces: list[Face], picture: Picture) -> PartDetections:
         np.array([face.score for face in faces]),
         keypoints_2d,
         np.stack([metric_landmarks(mesh) for mesh in meshes]),
-        trusted=visible & picture.contains(keypoints_2d),
+        confidence=visible & picture.contains(keypoints_2d),
     )

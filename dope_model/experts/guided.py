@@ -1,7 +1,7 @@
 """The `guided` experts: the network finds people, MediaPipe's landmark models place their joints.
 
 BlazePose runs three passes on every body that the network proposes. If the passes agree, their body
-is taken; otherwise the network's, if it has enough trusted joints. Person detectors, if they are
+is taken; otherwise the network's, if its score is high enough. Person detectors, if they are
 prepared, propose people whom the network missed. The hand and face models run on the network's
 hands and faces and on those of the bodies.
 """
@@ -106,8 +106,9 @@ class GuidedExperts(FastExperts):
         """Looks at the network's faces, and at those that the face detector finds at one glance."""
         found = self._find_faces(picture, picture.box, 0.4)
         faces: list[Face | None] = [*look_at_faces(picture, self._face, found)]
-        scores = np.minimum(proposed.scores, 1).tolist()
-        for points, box, score in zip(proposed.keypoints_2d, proposed.boxes, scores, strict=True):
+        for points, box, score in zip(
+            proposed.keypoints_2d, proposed.boxes, proposed.scores.tolist(), strict=True
+        ):
             region = region_of_face(points.astype(float))
             faces.append(look_at_face(picture, self._face, region, score, box))
         return [face for face in faces if face is not None]
@@ -115,8 +116,8 @@ class GuidedExperts(FastExperts):
     def _proposed_hands(self, picture: Picture, proposed: PartDetections) -> list[Hand]:
         """Looks at the network's hands, and at the palms that are found at one glance."""
         points = hand_to_mediapipe(proposed.keypoints_2d.astype(float))
-        scores = np.minimum(proposed.scores, 1).tolist()
-        hands = self._look_at_hands(picture, [region_of_hand(p) for p in points], scores, [])
+        regions = [region_of_hand(p) for p in points]
+        hands = self._look_at_hands(picture, regions, proposed.scores.tolist(), [])
         return hands + self._look_at_palms(picture, picture.box, hands)
 
 
@@ -136,4 +137,4 @@ def body_of_network(proposed: PartDetections, i: int) -> Body:
     joints, joints_3d = proposed.keypoints_2d[i], proposed.keypoints_3d[i]
     trusted = proposed.trusted[i]
     pose = pose_of_joints(joints, joints_3d, trusted)
-    return Body(min(float(proposed.scores[i]), 1.0), pose, joints, joints_3d, trusted)
+    return Body(float(proposed.scores[i]), pose, joints, joints_3d, trusted)

@@ -37,7 +37,8 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
     Returns:
         One detection per group of overlapping candidates whose best mode exceeds
         `settings.th_persondetect`. Its score is the sum of its members' scores, so it may exceed
-        1. A hand is left if its seed's class is K or above.
+        1, and its joints' confidence how high their heat maps peak: `scores.calibrated` makes
+        probabilities of both. A hand is left if its seed's class is K or above.
     """
     if not len(candidates):
         return PartDetections.empty(candidates.part, candidates.joint_count)
@@ -55,16 +56,14 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
         seen = _agreed_joints(seen, weights, starts, order, settings.th_joint)
     else:
         seen = _means(seen, weights, starts)[order]
-    keypoints_2d, sureness = seen[..., :2], seen[..., 2]
     found = PartDetections(
         candidates.part,
         scores[order],
-        keypoints_2d,
+        seen[..., :2],
         _means(modes.keypoints_3d, weights, starts)[order],
         candidates.classes[seeds[order]] >= settings.K if candidates.part == "hand" else None,
-        sureness >= settings.th_trusted,
+        seen[..., 2],
     )
-    found = found.select(sureness.mean(axis=1) >= settings.th_sure)
     if not settings.th_double:
         return found
     return found.select(_without_doubles(found.keypoints_2d, candidates, settings.th_double))

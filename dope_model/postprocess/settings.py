@@ -13,6 +13,8 @@ OVERLAP_JOINTS: dict[str, tuple[int, ...] | None] = {
     "shoulderhead": (10, 11, 12),
     "mje": None,
 }
+# Thresholds of earlier versions, whose part `scores.ScoreCurves` has taken.
+_EARLIER = {"th_alone", "th_sure", "th_trusted", "min_trusted"}
 _BOX_OVERLAPS = ("bbox", "bbox_torsohead")
 
 
@@ -29,7 +31,7 @@ class IntegrationSettings:
             "torsohead", "head", "shoulderhead", "mje", with suffix "LR" for the smaller of the
             plain and the left-right swapped distance.
         min_mode_score: no further mode of a group is sought below this seed score.
-        th_persondetect: least score of a mode that is reported.
+        th_persondetect: least score of a mode that becomes a detection.
         th_double: a detection is a better one's double, and is left out, if its joints are on
             average nearer to the better one's than this share of the latter's longer side, or of
             the geometric mean of both if it is smaller itself: a small person beside a large one is
@@ -39,18 +41,9 @@ class IntegrationSettings:
             it: the place that most of the best ones' scores are near, within this share of the best
             pose's longer side. 0: the mean over all, as LCR-Net++'s. Where poses follow maps of
             joints, some candidates point at a limb and others at another one; the mean is neither.
-        th_alone: least score of a hand or face that belongs to no body that was found (as
-            `assembly.assemble` attaches them), where that is more than `th_persondetect`. 0: they
-            are not asked. Ours, not LCR-Net++'s: most of what is taken for a hand and is none lies
-            at nobody's wrist.
         sure_power: what a candidate says about a joint is weighted by its score and by this power
             of the odds of its sureness of that joint (`Candidates.sureness`). 0: by its score
             alone, as LCR-Net++ does.
-        th_sure: least sureness of a detection that is reported, on average of its joints. 0: it is
-            not asked. Ours, not LCR-Net++'s.
-        th_trusted: least sureness of a joint that is vouched for. 0: all are. Ours, too.
-        min_trusted: joints that have to be vouched for in a body, or in a hand or face that belongs
-            to no body. Ours, too: lamps and clouds that look like a body have hardly any.
     """
 
     K: int
@@ -62,11 +55,7 @@ class IntegrationSettings:
     th_persondetect: float = 0.002
     th_double: float = 0.0
     th_joint: float = 0.0
-    th_alone: float = 0.0
     sure_power: float = 0.0
-    th_sure: float = 0.0
-    th_trusted: float = 0.0
-    min_trusted: int = 0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:
@@ -95,12 +84,12 @@ class IntegrationSettings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> IntegrationSettings:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`. What earlier versions had is left out.
 
         Raises:
             ValueError: an unknown setting.
         """
-        unknown = set(values) - {f.name for f in fields(cls)}
+        unknown = set(values) - {f.name for f in fields(cls)} - _EARLIER
         if unknown:
             raise ValueError(f"unknown integration settings: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        return cls(**{name: value for name, value in values.items() if name not in _EARLIER})

@@ -293,8 +293,8 @@ def measure_loss(
     total = dict.fromkeys(checkpoint.config.parts, 0)
     distances: list[float] = []
     for image in images:
-        expected = detect_parts(exact(image), checkpoint.integration, image.shape)
-        found = detect_parts(rough(image), checkpoint.integration, image.shape)
+        known = checkpoint.integration, image.shape, checkpoint.curves
+        expected, found = detect_parts(exact(image), *known), detect_parts(rough(image), *known)
         for part in expected:
             counted = compare(expected[part], found[part], distances)
             same[part] += counted[0]

@@ -217,6 +217,7 @@ def _part_to_message(pose: PartPose | None) -> PartPoseMessage:
         message.score = float(pose.score)
         message.keypoints_2d = _floats(pose.keypoints_2d)
         message.keypoints_3d = _floats(pose.keypoints_3d)
+        message.confidence = _floats(pose.confidence)
         message.trusted = pose.trusted.tolist()
         if pose.root is not None:
             message.root.x, message.root.y, message.root.z = map(float, pose.root)
@@ -252,7 +253,7 @@ def _part_from_message(message: PartPoseMessage) -> PartPose | None:
         message.score,
         keypoints_2d,
         keypoints_3d,
-        np.array(message.trusted, bool),
+        np.array(message.confidence, np.float32),
         root=None if np.isnan(root).any() else root,
     )
 

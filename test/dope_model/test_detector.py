@@ -57,7 +57,7 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
     network = for_inference(checkpoint.build(MODES["realtime"]), half=False)
     network = network.to(memory_format=torch.channels_last)
     found = network(torch.from_numpy(picture).permute(2, 0, 1), thresholds)
-    fields = ("classes", "scores", "boxes", "keypoints_2d", "keypoints_3d", "sureness")
+    fields = ("classes", "scores", "boxes", "keypoints_2d", "keypoints_3d", "confidence")
     candidates = {
         n: Candidates(n, *(getattr(c, f).numpy() for f in fields)) for n, c in found.items()
     }
@@ -190,7 +190,7 @@ def standing_person() -> WholeBody:
     )  # fmt: skip
     depth = np.zeros((13, 1))
     pose = PartPose(0.9, joints, np.hstack([(joints - 105) / 120, depth]), np.ones(13, bool))
-    pose.trusted[0] = False
+    pose.confidence[0] = 0
     return WholeBody(body=pose)
 
 

@@ -34,13 +34,14 @@ def test_packing_halves_the_file_and_keeps_its_description(tmp_path, capsys):
     source, out = weights_file("dope_lite"), tmp_path / "packed.safetensors"
     arguments = ["pack", str(source), "--out", str(out), "--about", "licence=mine",
                  "--post", "hand.th_persondetect=0.25", "--post", "body.th_double=0.2",
-                 "--post", "hand.th_alone=2", "--post", "hand.score_th=0.5",
+                 "--post", "hand.th_joint=0.3", "--post", "hand.score_th=0.5",
                  "--proposals", "30", "--size", "192"]  # fmt: skip
     assert main(arguments) == 0
     before, after = load_checkpoint(source), load_checkpoint(out)
+    assert after.curves == before.curves
     assert after.about == {**before.about, "licence": "mine"}
     hand = after.integration["hand"]
-    assert (hand.th_persondetect, hand.th_alone, hand.score_th) == (0.25, 2, 0.5)
+    assert (hand.th_persondetect, hand.th_joint, hand.score_th) == (0.25, 0.3, 0.5)
     assert after.integration["body"] == replace(before.integration["body"], th_double=0.2)
     assert after.integration["face"] == before.integration["face"]
     assert (after.mode.proposals, after.mode.min_size) == (30, 192)

@@ -12,6 +12,7 @@ import argparse
 
 def add_protocols(subparsers: argparse._SubParsersAction) -> None:
     """Add all protocols to the parser of `benchmark`."""
+    from dope_model.benchmark.protocols.coco import Coco
     from dope_model.benchmark.protocols.coco_wholebody import CocoWholebody
     from dope_model.benchmark.protocols.lspet import Lspet
     from dope_model.benchmark.protocols.menpo import Menpo
@@ -22,6 +23,6 @@ def add_protocols(subparsers: argparse._SubParsersAction) -> None:
     from dope_model.benchmark.protocols.table_1 import add_table_1
     from dope_model.benchmark.runner import add_protocol
 
-    for protocol in (Rendered, Mpii, Mupots, Rhd, Menpo, Lspet, CocoWholebody):
+    for protocol in (Coco, Rendered, Mpii, Mupots, Rhd, Menpo, Lspet, CocoWholebody):
         add_protocol(subparsers, protocol())
     add_table_1(subparsers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from dope_model.benchmark.protocols.keypoint_ap import (
     WHOLEBODY_SIGMAS,
     keypoint_ap,
     object_keypoint_similarity,
+    only_keypoints,
     require_coco_tools,
     wholebody_ap,
 )
@@ -99,7 +99,7 @@ attached face, of whose 84 landmarks 68 are COCO-WholeBody's.
             rows.append({"part": name, **wholebody_ap(truth, results, images, part)})
         # A lone hand or face is no body, and so none that is wrong.
         with_limbs = [r for r in results if any(r["keypoints"][3 * j + 2] for j in LIMBS)]
-        limbs = keypoint_ap(limbs_only(truth), with_limbs, images)
+        limbs = keypoint_ap(only_keypoints(truth, LIMBS), with_limbs, images)
         rows.append({"part": "limbs", **limbs})
         by_part = {row["part"]: row for row in rows}
         summary = {
@@ -136,19 +136,6 @@ def wholebody_keypoints(person: WholeBody) -> dict[str, list[float]]:
             tables[name][:, :2] = hand.keypoints_2d[_HAND_ORDER]
             tables[name][:, 2] = 1
     return {name: table.ravel().tolist() for name, table in tables.items()}
-
-
-def limbs_only(truth: dict) -> dict:
-    """A COCO annotations file's content without labels of other keypoints than the limbs'."""
-    truth = {key: value for key, value in truth.items() if key != "annotations"} | {
-        "annotations": copy.deepcopy(truth["annotations"])
-    }
-    for annotation in truth["annotations"]:
-        table = np.array(annotation["keypoints"], float).reshape(-1, 3)
-        table[[j for j in range(len(table)) if j not in LIMBS]] = 0
-        annotation["keypoints"] = table.ravel().tolist()
-        annotation["num_keypoints"] = int((table[:, 2] > 0).sum())
-    return truth
 
 
 def _marks(picture: CocoPicture) -> np.ndarray:

@@ -6,6 +6,8 @@ import contextlib
 import copy
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -98,19 +100,96 @@ def keypoint_ap(
         images: ids of the pictures to judge.
         sigmas: the constant of each keypoint.
     """
+    if not results:
+        return dict(NOTHING_FOUND)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return _summary(_evaluation(truth, results, images, sigmas))
+
+
+def _evaluation(
+    truth: dict, results: list[dict], images: Iterable[int], sigmas: Sequence[float]
+) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not results:
-        return dict(NOTHING_FOUND)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = copy.deepcopy(truth)
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "keypoints")
-        evaluation.params.imgIds = sorted(images)
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
-        return _summary(evaluation)
+        # loadRes refuses an empty list.
+        found = coco.loadRes(copy.deepcopy(results)) if results else COCO()
+        evaluation = COCOeval(coco, found, "keypoints")
+    evaluation.params.imgIds = sorted(images)
+    evaluation.params.catIds = [1]
+    evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+    return evaluation
+
+
+@dataclass(frozen=True)
+class Matches:
+    """All detections of a set of pictures, and its people.
+
+    Attributes:
+        scores: (N,) of the detections; heights: (N,) of their keypoints' boxes, px.
+        right: by least OKS (N,) bool, whether each has a person of its own.
+        ignored: (N,) bool, matched to a crowd or to somebody without keypoints.
+        people: their number; true_heights: (people,) of their boxes, px.
+        true_scores: (people,) of the detection that matches each with OKS 0.5; 0 without one.
+    """
+
+    scores: np.ndarray
+    heights: np.ndarray
+    right: dict[float, np.ndarray]
+    ignored: np.ndarray
+    true_heights: np.ndarray
+    true_scores: np.ndarray
+
+    @property
+    def people(self) -> int:
+        return len(self.true_heights)
+
+    def of(self, which: np.ndarray) -> Matches:
+        """Some of the detections."""
+        right = {oks: own[which] for oks, own in self.right.items()}
+        return replace(
+            self, scores=self.scores[which], heights=self.heights[which], right=right,
+            ignored=self.ignored[which],
+        )  # fmt: skip
+
+
+def keypoint_matches(
+    truth: dict, results: list[dict], images: Iterable[int], sigmas: Sequence[float] = BODY_SIGMAS
+) -> Matches:
+    """Which result is which person, by pycocotools; arguments as of `keypoint_ap`."""
+    levels = (0.5, 0.75)
+    evaluation = _evaluation(truth, results, images, sigmas)
+    evaluation.params.iouThrs = np.array(levels)
+    evaluation.params.areaRng = evaluation.params.areaRng[:1]
+    evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+    evaluation.params.maxDets = [max(len(results), 1)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+    scores, heights, right, ignored, true_heights, true_scores = [], [], [], [], [], []
+    for own in evaluation.evalImgs:
+        if own is None:
+            continue
+        scores += own["dtScores"]
+        heights += [evaluation.cocoDt.anns[i]["bbox"][3] for i in own["dtIds"]]
+        right.append(own["dtMatches"] > 0)
+        ignored.append(np.asarray(own["dtIgnore"][0], bool))
+        score_of = dict(zip(own["dtIds"], own["dtScores"], strict=True))
+        for person, match, skipped in zip(
+            own["gtIds"], own["gtMatches"][0], own["gtIgnore"], strict=True
+        ):
+            if not skipped:
+                true_heights.append(evaluation.cocoGt.anns[person]["bbox"][3])
+                true_scores.append(score_of.get(int(match), 0.0))
+    matched = np.concatenate([np.zeros((2, 0), bool), *right], axis=1)
+    return Matches(
+        np.array(scores), np.array(heights), dict(zip(levels, matched, strict=True)),
+        np.concatenate([np.zeros(0, bool), *ignored]), np.array(true_heights),
+        np.array(true_scores),
+    )  # fmt: skip
 
 
 def wholebody_ap(
@@ -139,6 +218,19 @@ def wholebody_ap(
     truth = {**truth, "annotations": with_keypoints(truth["annotations"])}
     results = [r for r in with_keypoints(results) if r["num_keypoints"]]
     return keypoint_ap(truth, results, images, WHOLEBODY_SIGMAS[part])
+
+
+def only_keypoints(content: dict, kept: Sequence[int]) -> dict:
+    """A COCO annotations file's content without labels of other keypoints than some."""
+    annotations = []
+    for annotation in content["annotations"]:
+        table = np.array(annotation["keypoints"], float).reshape(-1, 3)
+        table[[j for j in range(len(table)) if j not in kept]] = 0
+        annotations.append({
+            **annotation, "keypoints": table.ravel().tolist(),
+            "num_keypoints": int((table[:, 2] > 0).sum()),
+        })  # fmt: skip
+    return {**content, "annotations": annotations}
 
 
 def _summary(evaluation) -> dict[str, float]:

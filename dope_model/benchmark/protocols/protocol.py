@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Picture:
         truth: whatever the protocol needs.
         frame: number of the video's frame from 0; None for a picture file.
         marks: (K, 2) true points to draw, px; NaN is not drawn.
+        condition: what is done to it first, see `benchmark.conditions`; empty: nothing.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Picture:
     truth: Any
     frame: int | None = None
     marks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    condition: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,16 @@ class Protocol:
         name: of the command.
         title: one line.
         notes: for the report: what the numbers mean.
+        everything: whether it wants detections of any score; otherwise those that reach the model's
+            own thresholds.
+        min_scores: these thresholds by part, set before `judge`.
     """
 
     name = ""
     title = ""
     notes = ""
+    everything = False
+    min_scores: Mapping[str, float] = MappingProxyType({})
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add what only this protocol needs."""

@@ -550,6 +550,7 @@ def lsp_folder(tmp_path, monkeypatch):
 
     class Knowing:
         description = "a detector that knows"
+        min_scores: dict = {}
 
         def find_parts(self, rgb):
             i = round(float(rgb.mean()) / 10) - 1
@@ -623,6 +624,7 @@ def test_table_1(tmp_path, monkeypatch):
     class Fake:
         def __init__(self, name):
             self.description = self.name = name
+            self.min_scores = {}
 
         def find_parts(self, rgb):
             found = {}

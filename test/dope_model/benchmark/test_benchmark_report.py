@@ -90,6 +90,7 @@ def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
 
     class Detector:
         description = "made up"
+        min_scores: dict = {}
 
         def find_parts(self, rgb):
             calls.append(rgb[0, 0].tolist())

@@ -20,7 +20,7 @@ def detections(seed: int) -> PartDetections:
     keypoints = random.uniform(10, 60, (1, 13, 2))
     keypoints[0, 0] = [30, 200]  # below the picture
     return PartDetections(
-        "body", np.array([0.7]), keypoints, random.normal(0, 0.3, (1, 13, 3)), trusted=trusted
+        "body", np.array([0.7]), keypoints, random.normal(0, 0.3, (1, 13, 3)), confidence=trusted
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from test_assembly import FAR, bodies, faces, hands
@@ -11,6 +9,7 @@ from test_assembly import FAR, bodies, faces, hands
 from dope_model.poses import PartDetections
 from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.fusion import detect_parts
+from dope_model.postprocess.scores import ScoreCurves, at_least
 from dope_model.postprocess.settings import IntegrationSettings
 
 IMAGE = 2000, 4000
@@ -40,64 +39,54 @@ def found():
     return {d.part: candidates(d) for d in (everybody, all_hands, all_faces)}
 
 
-def settings(**th_alone: float) -> dict[str, IntegrationSettings]:
-    return {
-        part: IntegrationSettings(K=1, th_iou=0.99, th_alone=th_alone.get(part, 0.0))
-        for part in SCORES
-    }
+SETTINGS = {part: IntegrationSettings(K=1, th_iou=0.99) for part in SCORES}
+# Odds are those of the candidate's score, and four times as high beside a body of score 1.
+CURVES = {part: ScoreCurves({"sum": 1.0, "body": np.log(4)}) for part in SCORES}
 
 
 def x_of(detections: PartDetections) -> list[float]:
     return sorted(detections.keypoints_2d[:, 0, 0].tolist())
 
 
-def test_who_is_alone_has_to_be_surer(found):
-    parts = detect_parts(found, settings(hand=0.9, face=0.6), IMAGE)
-    assert x_of(parts["hand"]) == [97, 1500]
-    assert parts["hand"].scores.max() == pytest.approx(0.95)
-    assert x_of(parts["face"]) == [130, 3300]
-    assert len(parts["body"]) == 2
-
-
-def test_nobody_is_asked_by_default(found):
-    parts = detect_parts(found, settings(), IMAGE)
-    assert x_of(parts["hand"]) == [97, 401, 1500, 2500]
-    assert x_of(parts["face"]) == [130, 1300, 3300]
+def test_who_belongs_to_a_body_is_more_probable(found):
+    parts = detect_parts(found, SETTINGS, IMAGE, CURVES)
+    hands = dict(zip(parts["hand"].keypoints_2d[:, 0, 0], parts["hand"].scores, strict=True))
+    assert set(hands) == {97, 401, 1500, 2500}
+    assert hands[401] == hands[2500] == pytest.approx(0.5 / 1.5)
+    assert hands[1500] == pytest.approx(0.95 / 1.95)
+    body = parts["body"].scores[0]
+    assert body == pytest.approx(0.9 / 1.9)
+    assert hands[97] == pytest.approx(0.5 * 4**body / (1 + 0.5 * 4**body))
+    assert (np.diff(parts["hand"].scores) <= 0).all()
+    faces = dict(zip(parts["face"].keypoints_2d[:, 0, 0], parts["face"].scores, strict=True))
+    assert faces[130] > faces[1300]
 
 
 def test_without_bodies_all_are_alone(found):
     del found["body"]
-    parts = detect_parts(found, settings(hand=0.9), IMAGE)
+    parts = detect_parts(found, SETTINGS, IMAGE, CURVES)
     assert set(parts) == {"hand", "face"}
-    assert x_of(parts["hand"]) == [1500]
-    assert len(parts["face"]) == 3
+    assert sorted(parts["hand"].scores.tolist())[0] == pytest.approx(0.5 / 1.5)
 
 
-def test_a_body_that_is_not_told_has_no_hands(found):
-    chosen = settings(hand=0.9)
-    chosen["body"] = IntegrationSettings(K=1, th_iou=0.99, th_persondetect=0.95)
-    assert x_of(detect_parts(found, chosen, IMAGE)["hand"]) == [1500]
+def test_without_curves_a_score_is_the_sum(found):
+    parts = detect_parts(found, SETTINGS, IMAGE)
+    assert x_of(parts["hand"]) == [97, 401, 1500, 2500]
+    assert x_of(parts["face"]) == [130, 1300, 3300]
+    assert parts["body"].scores.tolist() == pytest.approx([0.9, 0.8])
+    assert parts["face"].trusted.all()
 
 
-def test_no_joint_outside_the_image_is_vouched_for(found):
-    parts = detect_parts(found, settings(), (2000, 1000, 3))
+def test_no_joint_outside_the_image_has_confidence(found):
+    parts = detect_parts(found, SETTINGS, (2000, 1000, 3))
     in_image = parts["hand"].keypoints_2d[..., 0] <= 1000
     assert in_image.any() and not in_image.all()
+    assert (parts["hand"].confidence[~in_image] == 0).all()
     assert (parts["hand"].trusted == in_image).all()
-    assert detect_parts(found, settings(), IMAGE)["hand"].trusted.all()
 
 
-def test_bodies_and_lone_parts_need_joints_that_are_seen(found):
-    """At the edge of the image: of the second body one joint lies inside, of its hand, too."""
-    chosen = settings()
-    chosen = {part: replace(own, min_trusted=2) for part, own in chosen.items()}
-    everywhere = detect_parts(found, settings(), IMAGE)
-    inside = detect_parts(found, chosen, IMAGE)
-    for part, poses in everywhere.items():
-        assert len(inside[part]) == len(poses)
-    narrow = (2000, 1000, 3)
-    seen = {p: d.trusted.sum(axis=1) for p, d in detect_parts(found, settings(), narrow).items()}
-    kept = detect_parts(found, chosen, narrow)
-    assert (seen["face"] < 2).any()
-    assert len(kept["face"]) == (seen["face"] >= 2).sum()
-    assert (kept["body"].trusted.sum(axis=1) >= 2).all()
+def test_the_least_score_of_each_part(found):
+    parts = detect_parts(found, SETTINGS, IMAGE)
+    kept = at_least(parts, {"hand": 0.9})
+    assert x_of(kept["hand"]) == [1500]
+    assert len(kept["face"]) == 3

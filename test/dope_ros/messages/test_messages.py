@@ -118,7 +118,7 @@ def test_round_trip_over_the_wire(people):
         for slot, pose in before.parts():
             np.testing.assert_array_equal(getattr(after, slot).keypoints_2d, pose.keypoints_2d)
             np.testing.assert_array_equal(getattr(after, slot).keypoints_3d, pose.keypoints_3d)
-            np.testing.assert_array_equal(getattr(after, slot).trusted, pose.trusted)
+            np.testing.assert_array_equal(getattr(after, slot).confidence, pose.confidence)
             assert getattr(after, slot).score == pose.score
 
 

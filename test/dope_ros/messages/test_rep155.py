@@ -206,7 +206,7 @@ def test_what_is_not_known_has_no_confidence(hri):
         assert (trust == 0.0) == (name in unknown)
         assert np.isnan(point).all() == (name in unknown)
     guessed = person(1)
-    guessed.body.trusted[BODY.index["left_shoulder"]] = False
+    guessed.body.confidence[BODY.index["left_shoulder"]] = 0
     _, confidence = skeleton_2d(guessed)
     shoulder, neck = SKELETON_2D.index("left_shoulder"), SKELETON_2D.index("neck")
     assert confidence[shoulder] == confidence[neck] == 0.0

@@ -25,6 +25,7 @@ def hand_of_someone() -> WholeBodyPoseArray:
         score=0.5,
         keypoints_2d=array("f", range(42)),
         keypoints_3d=array("f", range(63)),
+        confidence=[0.25 if j == 4 else 0.75 for j in range(21)],
         trusted=[j != 4 for j in range(21)],
         root=UNKNOWN,
     )
@@ -50,6 +51,7 @@ def test_a_message_as_json():
     hand = person["left_hand"]
     assert hand["keypoints_2d"][1] == [2, 3]
     assert hand["keypoints_3d"][20] == [60, 61, 62]
+    assert hand["confidence"][3:5] == [0.75, 0.25]
     assert [j for j, trusted in enumerate(hand["trusted"]) if not trusted] == [4]
     assert hand["root"] is None
 
