@@ -105,11 +105,11 @@ def evaluate_models(protocol: Protocol, options: argparse.Namespace) -> list[Res
         finding = finder.find_all(pictures, protocol.everything)
         found = list(tqdm(finding, label, len(pictures), unit="picture"))
         protocol.min_scores = finder.min_scores
-        judgements = [protocol.judge(p, f) for p, f in zip(pictures, found, strict=True)]
-        outcome = protocol.summarise(pictures, judgements)
+        evaluations = [protocol.evaluate(p, f) for p, f in zip(pictures, found, strict=True)]
+        outcome = protocol.summarise(pictures, evaluations)
         results.append(Result(label, finder.record, finder.description, outcome))
         told = [at_least(own, finder.min_scores) for own in found]
-        sheet = worst_sheet(pictures, told, outcome.badness, options.worst)
+        sheet = worst_sheet(pictures, told, outcome.picture_errors, options.worst)
         if sheet is not None:
             write_picture(options.out / f"worst_{report.file_name(label)}.png", sheet)
     write_report(protocol, pictures, results, options)
@@ -117,11 +117,11 @@ def evaluate_models(protocol: Protocol, options: argparse.Namespace) -> list[Res
 
 
 def worst_sheet(
-    pictures: Sequence[Picture], found: Sequence[Found], badness: np.ndarray, count: int
+    pictures: Sequence[Picture], found: Sequence[Found], picture_errors: np.ndarray, count: int
 ) -> np.ndarray | None:
     """The pictures that went worst, with what was found, and the true points as green rings."""
-    known = [int(i) for i in np.argsort(-np.nan_to_num(badness, nan=-1), kind="stable")
-             if np.isfinite(badness[i])][:count]  # fmt: skip
+    known = [int(i) for i in np.argsort(-np.nan_to_num(picture_errors, nan=-1), kind="stable")
+             if np.isfinite(picture_errors[i])][:count]  # fmt: skip
     if not known:
         return None
     drawn, captions = [], []
@@ -140,7 +140,7 @@ def worst_sheet(
         for u, v in pictures[i].marks[np.isfinite(pictures[i].marks).all(axis=1)] * scale - 0.5:
             cv2.circle(canvas, (round(u), round(v)), radius, (0, 255, 0), 1, cv2.LINE_AA)
         drawn.append(canvas)
-        captions.append(f"{Path(pictures[i].name).name}  {badness[i]:.3g}")
+        captions.append(f"{Path(pictures[i].name).name}  {picture_errors[i]:.3g}")
     return picture_sheet(drawn, captions)
 
 

@@ -18,7 +18,7 @@ import torch
 
 from dope_model.benchmark.predictions import CachedFinder
 from dope_model.benchmark.protocols.lspet import Lspet
-from dope_model.benchmark.protocols.rendered import PartResult, judge_samples, statistics
+from dope_model.benchmark.protocols.rendered import PartResult, evaluate_samples, statistics
 from dope_model.benchmark.report import markdown_table, write_json
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dope_model.datasets.labels import LabelSet, Sample
@@ -244,16 +244,16 @@ class DistillationStudy:
         if self.lspet is not None and "body" in parts:
             protocol = Lspet()
             pictures = protocol.load(Namespace(data=self.lspet))
-            judged = [protocol.judge(p, finder.find_parts(p.path)) for p in pictures]
+            judged = [protocol.evaluate(p, finder.find_parts(p.path)) for p in pictures]
             summary = protocol.summarise(pictures, judged).summary
             row["LSPET PCK@0.2"] = summary["PCK@0.2"]
             row["LSPET recall"] = summary["recall"]
         held_out = LabelSet.load(self.out / "held_out.npz")
-        row.update(_accuracies("", judge_samples(finder, self.images, held_out.samples), parts))
+        row.update(_accuracies("", evaluate_samples(finder, self.images, held_out.samples), parts))
         for part in ("hand", "face"):
             if self.settings.close_ups and part in parts:
                 folder, samples = self._close_ups(part, held_out)
-                judged = judge_samples(finder, folder, samples)
+                judged = evaluate_samples(finder, folder, samples)
                 row.update(_accuracies("close ", judged, (part,)))
         return row
 

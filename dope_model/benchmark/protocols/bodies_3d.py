@@ -23,8 +23,8 @@ JOINT_INDEX = {name: j for j, name in enumerate(MUPOTS_JOINTS)}
 PELVIS = JOINT_INDEX["pelvis"]
 MATCHED_JOINTS = tuple(range(1, 14))
 """Neck and limbs."""
-JUDGED_14 = tuple(range(14))
-JUDGED_12 = tuple(range(2, 14))
+EVALUATED_14 = tuple(range(14))
+EVALUATED_12 = tuple(range(2, 14))
 """The limbs: all that a network of 13 joints has in common with MuPoTS."""
 
 _PARENT = {

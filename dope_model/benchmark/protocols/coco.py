@@ -28,7 +28,7 @@ from dope_model.postprocess.assembly import assemble
 from dope_model.postprocess.scores import at_least
 from dope_model.skeleton import BODY, FACE84, PARTS
 
-JUDGED = tuple(
+EVALUATED = tuple(
     j for j, name in enumerate(COCO_JOINTS) if name in BODY.index or name == "nose"
 )  # fmt: skip
 NOSE_TIP = FACE84.index["nose_bridge_3"]
@@ -53,7 +53,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """COCO's results of a picture, all bodies, and how many of each part reach their threshold."""
 
     results: list[dict]
@@ -112,16 +112,16 @@ is that of the bodies' scores as probabilities of OKS 0.5.
             ]  # fmt: skip
         return loaded
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """All bodies as COCO's results; hands and faces as the model's thresholds have them."""
         truth: Truth = picture.truth
         if truth.picture is None:
             told = at_least(found, self.min_scores)
-            return Judgement([], {part: len(told.get(part, ())) for part in PARTS})
+            return Evaluation([], {part: len(told.get(part, ())) for part in PARTS})
         shape = truth.picture.height, truth.picture.width
         found = in_original_pixels(found, truth.condition, shape)
         told = at_least(found, self.min_scores)
-        # Of the rest only bodies are judged at every threshold.
+        # Of the rest only bodies are evaluated at every threshold.
         bodies = {**told, "body": found["body"]} if "body" in found else told
         results = [
             {"image_id": truth.picture.id, "category_id": _PERSON, "score": person.score,
@@ -129,17 +129,17 @@ is that of the bodies' scores as probabilities of OKS 0.5.
             for person in assemble(bodies)
             if person.body is not None
         ]  # fmt: skip
-        return Judgement(results, {part: len(told.get(part, ())) for part in PARTS})
+        return Evaluation(results, {part: len(told.get(part, ())) for part in PARTS})
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
         """The numbers of the unchanged pictures, and those of each condition."""
-        content = only_keypoints(read_json(self._file), JUDGED)
+        content = only_keypoints(read_json(self._file), EVALUATED)
         least = self.min_scores.get("body", 0.0)
 
         def of(condition: str) -> tuple[list[dict], list[int]]:
             chosen = [
                 (p.truth.picture.id, j.results)
-                for p, j in zip(pictures, judgements, strict=True)
+                for p, j in zip(pictures, evaluations, strict=True)
                 if p.truth.picture is not None and p.truth.condition == condition
             ]
             return [r for _, results in chosen for r in results], [i for i, _ in chosen]
@@ -148,7 +148,7 @@ is that of the bodies' scores as probabilities of OKS 0.5.
         matches = keypoint_matches(content, results, images)
         empty = [
             j.told
-            for p, j in zip(pictures, judgements, strict=True)
+            for p, j in zip(pictures, evaluations, strict=True)
             if p.truth.is_empty and not p.truth.condition
         ]
         told = [r for r in results if r["score"] >= least]
@@ -174,14 +174,14 @@ is that of the bodies' scores as probabilities of OKS 0.5.
                 for name in changed
             ]  # fmt: skip
         rows["scores as probabilities"] = _reliability(matches)
-        badness = [_badness(p, j, least) for p, j in zip(pictures, judgements, strict=True)]
-        return Outcome(summary, rows, _curves(matches), np.array(badness))
+        errors = [_picture_error(p, j, least) for p, j in zip(pictures, evaluations, strict=True)]
+        return Outcome(summary, rows, _curves(matches), np.array(errors))
 
 
 def coco_keypoints(person: WholeBody) -> list[float]:
-    """A person's body in COCO's 17 keypoints, x, y and 1 each; zeros for what is not judged."""
+    """A person's body in COCO's 17 keypoints, x, y and 1 each; zeros for what is not evaluated."""
     table = np.zeros((len(COCO_JOINTS), 3))
-    for j in JUDGED:
+    for j in EVALUATED:
         name = COCO_JOINTS[j]
         if name in BODY.index:
             table[j, :2] = person.body.keypoints_2d[BODY.index[name]]
@@ -203,8 +203,8 @@ def recall_at_precision(matches: Matches, least: float) -> float:
 
 def _curve(matches: Matches) -> tuple[np.ndarray, np.ndarray]:
     """Recall and precision at OKS 0.5 with the best 1, 2, ... detections."""
-    judged = matches.of(~matches.ignored)
-    right = np.cumsum(judged.right[0.5][np.argsort(-judged.scores, kind="stable")])
+    evaluated = matches.of(~matches.ignored)
+    right = np.cumsum(evaluated.right[0.5][np.argsort(-evaluated.scores, kind="stable")])
     number = np.arange(1, len(right) + 1)
     return right / max(matches.people, 1), right / number
 
@@ -235,15 +235,15 @@ def _by_height(matches: Matches, least: float) -> list[dict]:
 
 
 def _reliability(matches: Matches) -> list[dict]:
-    judged = matches.of(~matches.ignored)
-    number = np.minimum((judged.scores * _BINS).astype(int), _BINS - 1)
+    evaluated = matches.of(~matches.ignored)
+    number = np.minimum((evaluated.scores * _BINS).astype(int), _BINS - 1)
     rows = []
     for k in range(_BINS):
         own = number == k
         rows.append({
             "score": f"{k / _BINS:.1f} to {(k + 1) / _BINS:.1f}", "bodies": int(own.sum()),
-            "mean score": _ratio(judged.scores[own].sum(), own.sum()),
-            "right": _ratio(judged.right[0.5][own].sum(), own.sum()),
+            "mean score": _ratio(evaluated.scores[own].sum(), own.sum()),
+            "right": _ratio(evaluated.right[0.5][own].sum(), own.sum()),
         })  # fmt: skip
     return rows
 
@@ -282,12 +282,12 @@ def _marks(picture: CocoPicture) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _badness(picture: Picture, judgement: Judgement, least: float) -> float:
+def _picture_error(picture: Picture, evaluation: Evaluation, least: float) -> float:
     """In pictures without people, how sure the surest body is; unknown in others."""
     if picture.truth.condition:
         return float("nan")
     if picture.truth.is_empty:
-        return float(judgement.told["body"]) or float("nan")
-    told = sum(r["score"] >= least for r in judgement.results)
+        return float(evaluation.told["body"]) or float("nan")
+    told = sum(r["score"] >= least for r in evaluation.results)
     people = sum(a["num_keypoints"] > 0 for a in picture.truth.picture.annotations)
     return abs(people - told) or float("nan")

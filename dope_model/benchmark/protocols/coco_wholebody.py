@@ -45,11 +45,11 @@ _PERSON = 1
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """COCO's results of a picture, and one minus the mean of each person's best OKS."""
 
     results: list[dict]
-    badness: float
+    error: float
 
 
 class CocoWholebody(Protocol):
@@ -78,7 +78,7 @@ attached face, of whose 84 landmarks 68 are COCO-WholeBody's.
             for p in sorted(pictures, key=lambda p: p.id)
         ]
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """Everybody found, as COCO's results."""
         truth: CocoPicture = picture.truth
         results = [
@@ -86,11 +86,11 @@ attached face, of whose 84 landmarks 68 are COCO-WholeBody's.
             | wholebody_keypoints(person)
             for person in assemble(found)
         ]
-        return Judgement(results, _badness(truth, results))
+        return Evaluation(results, _picture_error(truth, results))
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
         """AP and AR of all parts."""
-        results = [result for j in judgements for result in j.results]
+        results = [result for j in evaluations for result in j.results]
         images = [p.truth.id for p in pictures]
         truth = read_json(self._file)
         rows = []
@@ -107,8 +107,8 @@ attached face, of whose 84 landmarks 68 are COCO-WholeBody's.
             for part in ("whole", "body", "limbs", "face", "lefthand", "righthand")
         }
         summary["whole AR"], summary["limbs AR"] = by_part["whole"]["AR"], limbs["AR"]
-        badness = np.array([j.badness for j in judgements])
-        return Outcome(summary, {"by part": rows}, {}, badness)
+        wrong = np.array([j.error for j in evaluations])
+        return Outcome(summary, {"by part": rows}, {}, wrong)
 
 
 def wholebody_keypoints(person: WholeBody) -> dict[str, list[float]]:
@@ -147,7 +147,7 @@ def _marks(picture: CocoPicture) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _badness(picture: CocoPicture, results: list[dict]) -> float:
+def _picture_error(picture: CocoPicture, results: list[dict]) -> float:
     limbs, sigmas = list(LIMBS), np.array(BODY_SIGMAS)[list(LIMBS)]
     best = []
     for annotation in picture.annotations:

@@ -97,7 +97,7 @@ def keypoint_ap(
     Args:
         truth: the content of a COCO annotations file.
         results: COCO's results: image_id, category_id, score, and keypoints (x, y, v each).
-        images: ids of the pictures to judge.
+        images: ids of the pictures to evaluate.
         sigmas: the constant of each keypoint.
     """
     if not results:

@@ -36,7 +36,7 @@ LIMBS = np.arange(12)
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Errors (13,) of the person in torso sizes (see `pck.distances`), whether it was found, and
     the number of detected bodies."""
 
@@ -58,7 +58,7 @@ class Lspet(Protocol):
 PCK@0.2: share of the 12 labelled limb joints within 0.2 of the torso (left shoulder to right hip)
 of the truth. The labelled person is the detected body that is most alike: by the IoU of the tight
 boxes or the share of correct joints, whichever is larger, and at least {LEAST_ALIKE}. All joints of
-a missed person are wrong. The head is judged by itself, because it is defined differently: LSP
+a missed person are wrong. The head is evaluated by itself, because it is defined differently: LSP
 labels neck and top of the head, between which the middle of the head is assumed. PCKs are shares;
 recall is the share of people found. Precision is the share of detected bodies that are the labelled
 person: a lower bound, because other people in a picture are not labelled.
@@ -76,7 +76,7 @@ person: a lower bound, because other people in a picture are not labelled.
             pictures.append(Picture(name, person.path, person, marks=marks))
         return pictures
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """Errors of the detected body that lies where the person is."""
         person = picture.truth
         truth, counted = LSP(person.joints), LSP.valid(person.labelled)
@@ -92,19 +92,19 @@ person: a lower bound, because other people in a picture are not labelled.
         best = int(alike.argmax()) if len(alike) else -1
         matched = best >= 0 and bool(alike[best] >= LEAST_ALIKE)
         errors = distances(poses[best] if matched else None, truth, counted)
-        return Judgement(errors / max(size, 1e-6), matched, len(bodies))
+        return Evaluation(errors / max(size, 1e-6), matched, len(bodies))
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
         """PCK over all limb joints of all pictures."""
-        errors = np.stack([j.errors for j in judgements])
-        found = np.array([j.found for j in judgements])
+        errors = np.stack([j.errors for j in evaluations])
+        found = np.array([j.found for j in evaluations])
         limbs = errors[:, LIMBS]
         thresholds = np.linspace(0, 0.5, 51)
         curve = pck_curve(limbs, thresholds)
         summary = {
             "PCK@0.2": pck(limbs, THRESHOLD),
             "recall": float(found.mean()),
-            "precision": share(found.sum(), sum(j.detected for j in judgements)),
+            "precision": share(found.sum(), sum(j.detected for j in evaluations)),
             "PCK@0.2 of found": pck(limbs[found], THRESHOLD),
             "PCK@0.1": pck(limbs, THRESHOLD / 2),
             "AUC 0 to 0.5": area_under_curve(thresholds, curve),
@@ -116,8 +116,8 @@ person: a lower bound, because other people in a picture are not labelled.
             for group in GROUPS
             for members in [[j for j, name in enumerate(BODY.joints) if name.endswith(group)]]
         ]  # fmt: skip
-        badness = np.array([1 - pck(j.errors[LIMBS], THRESHOLD) for j in judgements])
+        wrong = np.array([1 - pck(j.errors[LIMBS], THRESHOLD) for j in evaluations])
         # Of those that are equally wrong, the ones that were found tell more.
-        badness = badness + 0.01 * np.array([j.found for j in judgements])
+        wrong = wrong + 0.01 * np.array([j.found for j in evaluations])
         curves = {"Leeds Sports Pose": Curve(thresholds, curve, "threshold / torso", "PCK")}
-        return Outcome(summary, {"by joint": by_joint}, curves, badness)
+        return Outcome(summary, {"by joint": by_joint}, curves, wrong)

@@ -28,7 +28,7 @@ LEAST_IOU = 0.1
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Equation 4 of a frame, landmarks' errors (84,) in shares of the box's longer side, and the
     number of detected faces."""
 
@@ -64,7 +64,7 @@ of a frame is labelled.
             for f in read_menpo(options.data)
         ]  # fmt: skip
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """The error of the detection that lies where the face is."""
         truth = picture.truth
         faces = found.get("face") or PartDetections.empty("face", len(truth))
@@ -73,12 +73,12 @@ of a frame is labelled.
         everything = np.ones(len(truth), bool)
         side = max(tight_box_side(truth, everything), 1e-6)
         flat = distances(pose, truth, everything) / side
-        return Judgement(normalised_error(pose, truth), flat, len(faces))
+        return Evaluation(normalised_error(pose, truth), flat, len(faces))
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
         """Areas, failures and PCK over all frames."""
-        errors = np.array([j.error for j in judgements])
-        flat = np.stack([j.flat for j in judgements])
+        errors = np.array([j.error for j in evaluations])
+        flat = np.stack([j.flat for j in evaluations])
         found = np.isfinite(errors)
         summary = {
             f"AUC {LIMIT} %": 100 * cumulative_auc(errors, LIMIT),
@@ -86,7 +86,7 @@ of a frame is labelled.
             "PCK 2D@0.05 %": 100 * pck(flat, PCK_2D),
             "failures %": 100 * float((errors > LIMIT).mean()),
             "recall %": 100 * float(found.mean()),
-            "precision %": 100 * share(found.sum(), sum(j.detected for j in judgements)),
+            "precision %": 100 * share(found.sum(), sum(j.detected for j in evaluations)),
             "median error of found": float(np.median(errors[found])) if found.any() else np.nan,
         }
         videos: dict[str, list[float]] = {}

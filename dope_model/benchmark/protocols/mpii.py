@@ -35,7 +35,7 @@ GROUPS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Errors (people, 13) in head segments (see `pck.distances`), whether each was found, and how
     many bodies were detected."""
 
@@ -64,7 +64,7 @@ Precision is a lower bound: not everybody in a picture is labelled.
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "--list", type=Path, help="a text file with names of pictures, to judge these instead"
+            "--list", type=Path, help="a text file with names of pictures to evaluate instead"
         )
 
     def load(self, options) -> list[Picture]:
@@ -90,7 +90,7 @@ Precision is a lower bound: not everybody in a picture is labelled.
                 pictures.append(Picture(picture.path.name, picture.path, people, marks=marks))
         return pictures
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """Errors of everybody, missed people's infinite."""
         people: list[MpiiPerson] = picture.truth
         poses = bodies_of(found).keypoints_2d[:, : len(BODY)]
@@ -110,12 +110,12 @@ Precision is a lower bound: not everybody in a picture is labelled.
             for k in range(len(people))
         ]
         found = np.array([k in pairs for k in range(len(people))])
-        return Judgement(np.stack(rows), found, len(poses))
+        return Evaluation(np.stack(rows), found, len(poses))
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
         """PCKh over all labelled joints of all people."""
-        errors = np.concatenate([j.errors for j in judgements])
-        found = np.concatenate([j.found for j in judgements])
+        errors = np.concatenate([j.errors for j in evaluations])
+        found = np.concatenate([j.found for j in evaluations])
         thresholds = np.linspace(0, 0.5, 51)
         curve = pck_curve(errors, thresholds)
         summary = {
@@ -124,7 +124,7 @@ Precision is a lower bound: not everybody in a picture is labelled.
             "PCKh@0.1 %": 100 * pck(errors, 0.1),
             "AUC 0 to 0.5 %": 100 * area_under_curve(thresholds, curve),
             "recall": float(found.mean()),
-            "precision": share(found.sum(), sum(j.detected for j in judgements)),
+            "precision": share(found.sum(), sum(j.detected for j in evaluations)),
             "people": len(found),
         }
         by_joint = [
@@ -132,6 +132,6 @@ Precision is a lower bound: not everybody in a picture is labelled.
             for group in GROUPS
             for members in [[j for j, name in enumerate(BODY.joints) if name.endswith(group)]]
         ]
-        badness = np.array([1 - pck(j.errors, THRESHOLD) for j in judgements])
+        wrong = np.array([1 - pck(j.errors, THRESHOLD) for j in evaluations])
         curves = {"MPII": Curve(thresholds, curve, "threshold / head segment", "PCKh")}
-        return Outcome(summary, {"by joint": by_joint}, curves, badness)
+        return Outcome(summary, {"by joint": by_joint}, curves, wrong)

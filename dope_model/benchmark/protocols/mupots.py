@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dope_model.benchmark.protocols.bodies_3d import (
-    JUDGED_12,
-    JUDGED_14,
+    EVALUATED_12,
+    EVALUATED_14,
     auc_3d,
     errors_3d,
     match_people,
@@ -37,10 +37,10 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Of the people in a frame: errors (people, 17) mm, infinite where missed.
 
-    `rescaled` with the true bone lengths, as the owners judge; `plain` without. `joints` is the
+    `rescaled` with the true bone lengths, as the owners evaluate; `plain` without. `joints` is the
     number of joints of the model's bodies, `detected` the number of bodies.
     """
 
@@ -54,7 +54,7 @@ class Judgement:
 class Mupots(Protocol):
     """3D-PCK at 150 mm on MuPoTS-3D, per sequence, for all annotated and for matched people.
 
-    --data is the folder of TS1 to TS20 (MultiPersonTestSet). Networks of 13 joints are judged on
+    --data is the folder of TS1 to TS20 (MultiPersonTestSet). Networks of 13 joints are evaluated on
     the 12 limb joints only; `finetune-14-joints` makes the 14 that MuPoTS asks for.
     """
 
@@ -67,8 +67,8 @@ the same without that. The mean over the 20 sequences; in a sequence every annot
 frame counts, missed people with all joints wrong ("all", what the paper reports), or only the
 matched people. The truth is the one at universal height. AUC is the mean PCK at 0, 5, ... 150 mm.
 A person is matched with the prediction of which most joints lie within 40 px in u and v. Networks
-of 14 joints are judged on all 14, those of 13 on the 12 limb joints, which is not the published
-number: the column `joints judged` says which. Joints MuPoTS needs and a model lacks are derived:
+of 14 joints are evaluated on all 14, those of 13 on the 12 limb joints, which is not the published
+number: the column `joints evaluated` says which. Joints MuPoTS needs and a model lacks are derived:
 the pelvis is the middle of the hips, the spine that of pelvis and neck, and of 13 joints the neck
 that of the shoulders.
 """
@@ -83,7 +83,7 @@ that of the shoulders.
             for frame in read_mupots(options.data)
         ]  # fmt: skip
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """Errors of everybody in a frame."""
         people = picture.truth.people
         bodies = bodies_of(found)
@@ -100,22 +100,22 @@ that of the shoulders.
             for rescaled in (True, False)
         }
         is_found = np.array([k in matched for k in range(len(people))])
-        return Judgement(
+        return Evaluation(
             errors[True], errors[False], is_found, len(bodies), bodies.keypoints_2d.shape[1]
         )
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
         """Means over the sequences."""
-        joint_count = max(j.joints for j in judgements)
-        judged = list(JUDGED_12 if joint_count == len(BODY) else JUDGED_14)
-        sequences: dict[str, list[Judgement]] = {}
-        for picture, judgement in zip(pictures, judgements, strict=True):
-            sequences.setdefault(picture.truth.sequence, []).append(judgement)
+        joint_count = max(j.joints for j in evaluations)
+        evaluated = list(EVALUATED_12 if joint_count == len(BODY) else EVALUATED_14)
+        sequences: dict[str, list[Evaluation]] = {}
+        for picture, evaluation in zip(pictures, evaluations, strict=True):
+            sequences.setdefault(picture.truth.sequence, []).append(evaluation)
         rows, curves = [], []
         thresholds = np.arange(0.0, 201.0, 5.0)
         for sequence, some in sequences.items():
-            errors = np.concatenate([j.rescaled for j in some])[:, judged]
-            plain = np.concatenate([j.plain for j in some])[:, judged]
+            errors = np.concatenate([j.rescaled for j in some])[:, evaluated]
+            plain = np.concatenate([j.plain for j in some])[:, evaluated]
             found = np.concatenate([j.found for j in some])
             curves.append([pck_3d(errors, t) for t in thresholds])
             rows.append(
@@ -138,16 +138,16 @@ that of the shoulders.
                 # A sequence in which nobody was matched has no error of matched people.
                 known = values[np.isfinite(values)]
                 summary[column] = float(known.mean()) if len(known) else 0.0
-        summary["joints judged"] = len(judged)
-        everything = np.concatenate([j.rescaled for j in judgements])
+        summary["joints evaluated"] = len(evaluated)
+        everything = np.concatenate([j.rescaled for j in evaluations])
         by_joint = [
             {"joint": group, "PCK3D all %": 100 * pck_3d(everything[:, members])}
             for group, names in GROUPS.items()
             for members in [[MUPOTS_JOINTS.index(name) for name in names]]
-            if set(members) <= set(judged)
+            if set(members) <= set(evaluated)
         ]
-        badness = np.array([1 - pck_3d(j.rescaled[:, judged]) for j in judgements])
+        wrong = np.array([1 - pck_3d(j.rescaled[:, evaluated]) for j in evaluations])
         curve = Curve(thresholds, np.mean(curves, axis=0), "threshold, mm", "PCK3D")
         return Outcome(
-            summary, {"by sequence": rows, "by joint": by_joint}, {"MuPoTS-3D": curve}, badness
+            summary, {"by sequence": rows, "by joint": by_joint}, {"MuPoTS-3D": curve}, wrong
         )

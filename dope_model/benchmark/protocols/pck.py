@@ -1,6 +1,6 @@
 """Percentages of correct keypoints (PCK) and what they are measured with.
 
-Distances are NaN where nothing is to be judged, and infinite where the keypoint was missed.
+Distances are NaN where nothing is to be evaluated, and infinite where the keypoint was missed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ def distances(predicted: np.ndarray | None, truth: np.ndarray, counted: np.ndarr
 
 def pck(errors: np.ndarray, threshold: float) -> float:
     """Share of errors that are at most `threshold`; NaN errors do not count, infinite ones miss."""
-    judged = ~np.isnan(errors)
-    return float((errors[judged] <= threshold).mean()) if judged.any() else float("nan")
+    evaluated = ~np.isnan(errors)
+    return float((errors[evaluated] <= threshold).mean()) if evaluated.any() else float("nan")
 
 
 def pck_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """`pck` at each threshold."""
-    judged = np.sort(errors[~np.isnan(errors)])
-    if not len(judged):
+    evaluated = np.sort(errors[~np.isnan(errors)])
+    if not len(evaluated):
         return np.full(len(thresholds), np.nan)
-    return np.searchsorted(judged, thresholds, side="right") / len(judged)
+    return np.searchsorted(evaluated, thresholds, side="right") / len(evaluated)
 
 
 def share(some: int, all_of_them: int) -> float:

@@ -1,4 +1,4 @@
-"""What a protocol is: pictures with their truth, a judgement of each, and a summary of all."""
+"""What a protocol is: pictures with their truth, a evaluation of each, and a summary of all."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Outcome:
         rows: finer tables, by title; each row is a dictionary from column to value, and its first
             column is its name.
         curves: by title.
-        badness: (pictures,) how wrong each picture is; NaN for those that cannot be judged.
+        picture_errors: (pictures,) how wrong each picture is; NaN where that is not known.
     """
 
     summary: dict[str, float]
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
-    badness: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    picture_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 class Protocol:
@@ -74,7 +74,7 @@ class Protocol:
         notes: for the report: what the numbers mean.
         everything: whether it wants detections of any score; otherwise those that reach the model's
             own thresholds.
-        min_scores: these thresholds by part, set before `judge`.
+        min_scores: these thresholds by part, set before `evaluate`.
     """
 
     name = ""
@@ -95,12 +95,12 @@ class Protocol:
         """
         raise NotImplementedError
 
-    def judge(self, picture: Picture, found: Found) -> Any:
+    def evaluate(self, picture: Picture, found: Found) -> Any:
         """Compare what was found in a picture with its truth."""
         raise NotImplementedError
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Any]) -> Outcome:
-        """All judgements, in the pictures' order, as the protocol's numbers."""
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Any]) -> Outcome:
+        """All evaluations, in the pictures' order, as the protocol's numbers."""
         raise NotImplementedError
 
 

@@ -70,7 +70,7 @@ class InstanceResult:
     shares_2d: np.ndarray | None = None
 
     @property
-    def badness(self) -> float:
+    def error(self) -> float:
         """From 0 to 1: a large body in sight that was missed, or one that is far off in 3D."""
         if not self.found:
             return self.visible_share * min(self.size / 200, 1.0)
@@ -114,17 +114,17 @@ were found. Precision is known of all instances of a part, not of groups of them
         samples = LabelSet.load(options.data / LABELS_FILE).samples
         return [_picture(options.data, sample) for sample in samples]
 
-    def judge(self, picture: Picture, found: Found) -> dict[str, PartResult]:
+    def evaluate(self, picture: Picture, found: Found) -> dict[str, PartResult]:
         """Compare what was found in a picture with its labels, part by part."""
-        return judge(picture.truth, found)
+        return evaluate(picture.truth, found)
 
     def summarise(
-        self, pictures: Sequence[Picture], judgements: Sequence[dict[str, PartResult]]
+        self, pictures: Sequence[Picture], evaluations: Sequence[dict[str, PartResult]]
     ) -> Outcome:
         """All parts, and each in groups of instances by size, visibility and truncation."""
         summary: dict[str, float] = {}
         outcome = Outcome(summary)
-        for part, result in merged(judgements).items():
+        for part, result in merged(evaluations).items():
             everything = statistics(result.instances, result.wrong)
             summary.update({f"{part} {name}": everything[name] for name in _HEADLINE})
             outcome.rows[part] = [{"group": "all", **everything}]
@@ -134,9 +134,9 @@ were found. Precision is known of all instances of a part, not of groups of them
                 if group
             ]
             outcome.curves.update(_curves(part, result.instances))
-        outcome.badness = np.array([
-            max((i.badness for i in j["body"].instances), default=np.nan) if "body" in j else np.nan
-            for j in judgements
+        outcome.picture_errors = np.array([
+            max((i.error for i in j["body"].instances), default=np.nan) if "body" in j else np.nan
+            for j in evaluations
         ])  # fmt: skip
         return outcome
 
@@ -180,31 +180,31 @@ def recall_curve(instances: list[InstanceResult], limits: np.ndarray) -> np.ndar
     return (errors[:, None] <= limits).sum(axis=0) / max(len(instances), 1)
 
 
-def merged(judgements: Sequence[dict[str, PartResult]]) -> dict[str, PartResult]:
+def merged(evaluations: Sequence[dict[str, PartResult]]) -> dict[str, PartResult]:
     """The results of many pictures as one, by part; parts with nothing to tell are left out."""
     totals = {part: PartResult() for part in PARTS}
-    for judgement in judgements:
-        for part, result in judgement.items():
+    for evaluation in evaluations:
+        for part, result in evaluation.items():
             totals[part].instances += result.instances
             totals[part].wrong += result.wrong
     return {part: result for part, result in totals.items() if result.instances or result.wrong}
 
 
-def judge_samples(
+def evaluate_samples(
     finder: CachedFinder, folder: Path, samples: Sequence[Sample]
 ) -> dict[str, PartResult]:
     """A model on labelled pictures, files relative to `folder`; results by part."""
     found = finder.find_all([_picture(folder, sample) for sample in samples])
-    return merged([judge(s, f) for s, f in zip(samples, found, strict=True)])
+    return merged([evaluate(s, f) for s, f in zip(samples, found, strict=True)])
 
 
-def judge(sample: Sample, detections: Found) -> dict[str, PartResult]:
+def evaluate(sample: Sample, detections: Found) -> dict[str, PartResult]:
     """Compare the detections of one picture with its labels, part by part."""
-    return {part: _judge_part(sample, part, detections.get(part)) for part in PARTS
+    return {part: _evaluate_part(sample, part, detections.get(part)) for part in PARTS
             if part in sample.parts}  # fmt: skip
 
 
-def _judge_part(sample: Sample, part: str, found: PartDetections | None) -> PartResult:
+def _evaluate_part(sample: Sample, part: str, found: PartDetections | None) -> PartResult:
     labels = sample.parts[part]
     # Bodies may have a neck or not, here as there: what both have is compared.
     joints = labels.keypoints_2d.shape[1]

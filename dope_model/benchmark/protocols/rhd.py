@@ -32,12 +32,12 @@ LEAST_IOU = 0.1
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Of the judged hands: errors (hands, 21), NaN and infinity as in `pck.distances`.
+class Evaluation:
+    """Of the evaluated hands: errors (hands, 21), NaN and infinity as in `pck.distances`.
 
     `scaled` m after the best scale and `by_bone` m after the reference bone's, `flat` in shares of
     the tight box's longer side; `side_right` is NaN where the hand was missed. `right` is
-    the number of detections where the picture has a hand, judged or not, `detected` that of all.
+    the number of detections where the picture has a hand, evaluated or not, `detected` that of all.
     """
 
     scaled: np.ndarray
@@ -51,9 +51,9 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Hands:
-    """The hands to judge in a picture, and all hands with a visible joint."""
+    """The hands to evaluate in a picture, and all hands with a visible joint."""
 
-    judged: list[RhdHand]
+    evaluated: list[RhdHand]
     visible: list[RhdHand]
 
 
@@ -71,9 +71,9 @@ AUC: area under the share of joints (PCK3D) over the threshold, 20 to 50 mm as i
 the paper compares with (0 to 50 mm beside it), after moving the predicted wrist onto the true one
 and scaling by the factor that fits best; `AUC by bone` scales so that the middle finger's first
 bone is as long as the true one instead. PCK 2D: share of joints within 10 % of the longer side of
-the hand's tight box. One hand per picture is judged, the one that covers more of the mask, or with
---hands all every hand with a visible joint. The detection with the largest IoU (at least 0.1) of
-tight boxes belongs to the hand, whichever side it claims; joints of missed hands are wrong.
+the hand's tight box. One hand per picture is evaluated, the one that covers more of the mask, or
+with --hands all every hand with a visible joint. The detection with the largest IoU (at least 0.1)
+of tight boxes belongs to the hand, whichever side it claims; joints of missed hands are wrong.
 Precision: share of the detections that belong to a hand with a visible joint.
 """
 
@@ -84,34 +84,34 @@ Precision: share of the detections that belong to a hand with a visible joint.
         )  # fmt: skip
 
     def load(self, options) -> list[Picture]:
-        """The pictures of the evaluation part with the hands to judge."""
+        """The pictures of the evaluation part with the hands to evaluate."""
         pictures = []
         for picture in read_rhd(options.data, "evaluation"):
             visible = [hand for hand in picture.hands if hand.visible.any()]
-            judged = visible if options.hands == "all" else [prominent_hand(picture)]
-            if judged:
-                marks = np.concatenate([hand.keypoints_2d for hand in judged])
-                truth = Hands(judged, visible)
+            evaluated = visible if options.hands == "all" else [prominent_hand(picture)]
+            if evaluated:
+                marks = np.concatenate([hand.keypoints_2d for hand in evaluated])
+                truth = Hands(evaluated, visible)
                 pictures.append(Picture(picture.path.name, picture.path, truth, marks=marks))
         return pictures
 
-    def judge(self, picture: Picture, found: Found) -> Judgement:
+    def evaluate(self, picture: Picture, found: Found) -> Evaluation:
         """Errors of the detections that lie where the hands are."""
         truth: Hands = picture.truth
         detections = found.get("hand") or PartDetections.empty("hand", 21)
-        pairs = _paired(detections, truth.judged)
-        rows = [_judge_hand(hand, detections, pairs.get(k)) for k, hand in enumerate(truth.judged)]
+        hands, pairs = truth.evaluated, _paired(detections, truth.evaluated)
+        rows = [_evaluate_hand(hand, detections, pairs.get(k)) for k, hand in enumerate(hands)]
         columns = (np.array(column) for column in zip(*rows, strict=True))
-        return Judgement(*columns, len(_paired(detections, truth.visible)), len(detections))
+        return Evaluation(*columns, len(_paired(detections, truth.visible)), len(detections))
 
-    def summarise(self, pictures: Sequence[Picture], judgements: Sequence[Judgement]) -> Outcome:
-        """Areas and PCK over all judged hands."""
+    def summarise(self, pictures: Sequence[Picture], evaluations: Sequence[Evaluation]) -> Outcome:
+        """Areas and PCK over all evaluated hands."""
         scaled, by_bone, flat = (
-            np.concatenate([getattr(j, name) for j in judgements])
+            np.concatenate([getattr(j, name) for j in evaluations])
             for name in ("scaled", "by_bone", "flat")
         )
-        found = np.concatenate([j.found for j in judgements])
-        sides = np.concatenate([j.side_right for j in judgements])
+        found = np.concatenate([j.found for j in evaluations])
+        sides = np.concatenate([j.side_right for j in evaluations])
         right = sides[np.isfinite(sides)]
         summary = {
             "AUC 20 to 50 mm %": 100 * pck_auc(scaled, *AUC_RANGE),
@@ -120,7 +120,7 @@ Precision: share of the detections that belong to a hand with a visible joint.
             "PCK 2D@0.1 %": 100 * pck(flat, PCK_2D),
             "recall %": 100 * float(found.mean()),
             "precision %": 100
-            * share(sum(j.right for j in judgements), sum(j.detected for j in judgements)),
+            * share(sum(j.right for j in evaluations), sum(j.detected for j in evaluations)),
             "side right %": 100 * float(right.mean()) if len(right) else float("nan"),
             "median of found mm": 1e3 * float(np.median(scaled[found]))
             if found.any() else float("nan"),
@@ -137,8 +137,8 @@ Precision: share of the detections that belong to a hand with a visible joint.
                 "threshold / longer side of the box", "PCK 2D",
             ),
         }  # fmt: skip
-        badness = np.array([min(float(np.nanmean(j.scaled)), 1.0) for j in judgements])
-        return Outcome(summary, {}, curves, badness)
+        wrong = np.array([min(float(np.nanmean(j.scaled)), 1.0) for j in evaluations])
+        return Outcome(summary, {}, curves, wrong)
 
 
 def _paired(detections: PartDetections, hands: list[RhdHand]) -> dict[int, int]:
@@ -149,7 +149,7 @@ def _paired(detections: PartDetections, hands: list[RhdHand]) -> dict[int, int]:
     return best_pairs(box_ious(detections.boxes, boxes), LEAST_IOU)
 
 
-def _judge_hand(hand: RhdHand, detections: PartDetections, match: int | None):
+def _evaluate_hand(hand: RhdHand, detections: PartDetections, match: int | None):
     everything = np.ones(len(hand.keypoints_2d), bool)
     side = max(tight_box_side(hand.keypoints_2d, everything), 1e-6)
     if match is None:

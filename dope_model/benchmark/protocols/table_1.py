@@ -4,7 +4,7 @@ python -m dope_model benchmark parts --mpii DIR --mupots DIR --rhd DIR --menpo D
     --checkpoint "body expert=body.safetensors" --checkpoint "DOPE=dope.safetensors" \\
     --mupots-checkpoint "DOPE=dope14.safetensors" --out REPORT
 
-A network is judged on the benchmarks of its parts. MuPoTS-3D asks for 14 body joints: a network
+A network is evaluated on the benchmarks of its parts. MuPoTS-3D asks for 14 body joints: a network
 fine-tuned to them goes under the same name to --mupots-checkpoint. The percentages are those that
 the table prints: PCKh@0.5, PCK3D of all annotated people, AUC, and AUC of the 3DA-2D error.
 """
@@ -52,7 +52,7 @@ def add_table_1(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_table_1(options: argparse.Namespace) -> int:
-    """Judge every checkpoint on every benchmark that there is data for; write and print the table.
+    """Evaluate every checkpoint on every benchmark that has data; write and print the table.
 
     Raises:
         ValueError: no benchmark's data is given, or a checkpoint without a name.

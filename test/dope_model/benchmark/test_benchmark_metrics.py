@@ -28,9 +28,9 @@ def test_pck_counts_as_a_loop_does(seed):
     thresholds = np.sort(random.random(7))
     curve = pck.pck_curve(errors, thresholds)
     for threshold, value in zip(thresholds, curve, strict=True):
-        judged = [e for row in errors for e in row if not np.isnan(e)]
-        if judged:
-            expected = sum(e <= threshold for e in judged) / len(judged)
+        evaluated = [e for row in errors for e in row if not np.isnan(e)]
+        if evaluated:
+            expected = sum(e <= threshold for e in evaluated) / len(evaluated)
             assert value == pytest.approx(expected, abs=1e-9)
             assert pck.pck(errors, threshold) == pytest.approx(expected, abs=1e-9)
 

@@ -56,9 +56,9 @@ def load(protocol, folder, **options):
 
 def summary(protocol, pictures, found) -> dict[str, float]:
     """The protocol's numbers for what was found in each picture."""
-    judgements = [protocol.judge(p, f) for p, f in zip(pictures, found, strict=True)]
-    outcome = protocol.summarise(pictures, judgements)
-    assert len(outcome.badness) == len(pictures)
+    evaluations = [protocol.evaluate(p, f) for p, f in zip(pictures, found, strict=True)]
+    outcome = protocol.summarise(pictures, evaluations)
+    assert len(outcome.picture_errors) == len(pictures)
     for curve in outcome.curves.values():
         assert np.shape(curve.x) == np.shape(curve.y)
     return outcome.summary
@@ -223,7 +223,7 @@ def test_mupots(mupots):
     perfect = [_detections([right, left]), _detections([left]), _detections([right])]
     result = summary(protocol, pictures, perfect)
     assert result["PCK3D all %"] == result["PCK3D matched %"] == 100
-    assert result["PCK3D all, without rescaling %"] == 100 and result["joints judged"] == 14
+    assert result["PCK3D all, without rescaling %"] == 100 and result["joints evaluated"] == 14
     # An error of 0 is below every threshold but 0 itself.
     assert result["AUC all %"] == pytest.approx(100 * 30 / 31)
     nobody = summary(protocol, pictures, [{}, {}, {}])
@@ -268,7 +268,7 @@ def test_mupots_judges_13_joints_on_the_limbs(mupots):
         return bodies(found.keypoints_2d[:, :13], found.keypoints_3d[:, :13])
 
     result = summary(protocol, pictures, [of_13([left, right]), of_13([left]), of_13([right])])
-    assert result["joints judged"] == 12 and result["PCK3D all, without rescaling %"] == 100
+    assert result["joints evaluated"] == 12 and result["PCK3D all, without rescaling %"] == 100
 
 
 # --- RenderedHand --------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_rhd(tmp_path):
     protocol = Rhd()
     pictures = load(protocol, tmp_path)
     # The left hand covers more of the first picture, the right one of the second.
-    assert [p.truth.judged[0].is_left for p in pictures] == [True, False]
+    assert [p.truth.evaluated[0].is_left for p in pictures] == [True, False]
     found = [
         _hand_detection(left_2d, 3 * (left_3d - left_3d[0]), True),
         _hand_detection(right_2d, right_3d - right_3d[0], True),
@@ -320,7 +320,7 @@ def test_rhd(tmp_path):
     half = summary(protocol, pictures, [found[0], {}])
     assert half["AUC 20 to 50 mm %"] == pytest.approx(50) and half["recall %"] == 50
 
-    # The other hand is right, though it is not judged; a third detection is nowhere near a hand.
+    # The other hand is right, though it is not evaluated; a third detection is nowhere near a hand.
     more = PartDetections(
         "hand", [0.7, 0.7, 0.7], np.stack([left_2d, right_2d, right_2d + 200]),
         np.stack([left_3d, right_3d, right_3d]), [True, False, False],
@@ -338,10 +338,10 @@ def test_rhd(tmp_path):
 def test_rhd_of_all_visible_hands(tmp_path):
     _rhd(tmp_path)
     pictures = load(Rhd(), tmp_path, hands="all")
-    assert [len(p.truth.judged) for p in pictures] == [2, 2]
+    assert [len(p.truth.evaluated) for p in pictures] == [2, 2]
     _rhd(tmp_path, hidden_left=True)
     pictures = load(Rhd(), tmp_path, hands="all")
-    assert [[hand.is_left for hand in p.truth.judged] for p in pictures] == [[False], [False]]
+    assert [[hand.is_left for hand in p.truth.evaluated] for p in pictures] == [[False], [False]]
 
 
 # --- 3D Menpo ------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from dope_model.benchmark.protocols.rendered import (
     PCK_SHARE,
     InstanceResult,
     Rendered,
+    evaluate,
     groups_of,
-    judge,
     pck_curve,
     recall_curve,
     statistics,
@@ -100,7 +100,7 @@ def test_perfect_detections_score_perfectly():
     sample, pixels = _sample(np.random.default_rng(1))
     labels = sample.parts["body"]
     found = PartDetections("body", np.ones(2), pixels, labels.keypoints_3d)
-    result = judge(sample, {"body": found})["body"]
+    result = evaluate(sample, {"body": found})["body"]
     row = statistics(result.instances, result.wrong)
     assert row["recall"] == row["precision"] == row["PCK"] == 1
     assert row["MPJPE mm"] < 1e-3 and row["PA mm"] < 1e-3 and row["root m"] < 1e-3
@@ -128,7 +128,7 @@ def test_missed_wrong_and_ignored_detections():
         np.concatenate([pixels[:1] + [0, 3], nobody, ignored]),
         np.concatenate([off, relative[:1], relative[:1]]),
     )
-    result = judge(sample, {"body": found})["body"]
+    result = evaluate(sample, {"body": found})["body"]
     row = statistics(result.instances, result.wrong)
     assert row["recall"] == 0.5 and row["precision"] == 0.5
     assert np.isclose(row["MPJPE mm"], 50 * 11 / 13, atol=1e-3)
@@ -140,12 +140,12 @@ def test_only_what_is_labelled_is_judged():
     labels = sample.parts["body"]
     pixels = pixels + [0, 3]
     found = PartDetections("body", np.ones(2), pixels, 2 * labels.keypoints_3d)
-    whole = judge(sample, {"body": found})["body"]
+    whole = evaluate(sample, {"body": found})["body"]
 
     # 2D alone: zeros stand where 3D is not known.
     labels.valid_3d = np.zeros((2, 13), bool)
     labels.keypoints_3d = np.zeros((2, 13, 3))
-    flat = judge(sample, {"body": found})["body"]
+    flat = evaluate(sample, {"body": found})["body"]
     for one, other in zip(whole.instances, flat.instances, strict=True):
         assert other.pck == one.pck > 0 and one.mpjpe > 0.1
         assert all(np.isnan([other.mpjpe, other.pa_mpjpe, other.absolute, other.root_error]))
@@ -154,7 +154,7 @@ def test_only_what_is_labelled_is_judged():
     labels.valid_2d[0, BODY.index["left_hip"]] = False
     labels.keypoints_2d = labels.keypoints_2d.copy()
     labels.keypoints_2d[0, BODY.index["left_hip"]] = 0
-    first, second = judge(sample, {"body": found})["body"].instances
+    first, second = evaluate(sample, {"body": found})["body"].instances
     assert first.found and np.isnan(first.pck) and np.isnan(first.scale)
     assert second.pck == whole.instances[1].pck
     assert statistics([first, second], 0)["PCK"] == second.pck
@@ -165,14 +165,14 @@ def test_only_what_is_labelled_is_judged():
 
     # Labels that do not tell what can be seen.
     labels.visibility = np.full((2, 13), Visibility.UNKNOWN)
-    assert [i.found for i in judge(sample, {"body": found})["body"].instances] == [True, True]
+    assert [i.found for i in evaluate(sample, {"body": found})["body"].instances] == [True, True]
 
     # Where not everybody is labelled, nobody knows what is wrong.
     labels.complete = False
     more = PartDetections(
         "body", np.ones(3), np.concatenate([pixels, pixels[:1] + 200]), np.zeros((3, 13, 3))
     )
-    result = judge(sample, {"body": more})["body"]
+    result = evaluate(sample, {"body": more})["body"]
     row = statistics(result.instances, result.wrong)
     assert row["recall"] == 1 and np.isnan(row["precision"])
 
@@ -182,7 +182,7 @@ def test_absolute_error_is_that_of_the_placed_pose():
     sample, pixels = _sample(np.random.default_rng(3))
     labels = sample.parts["body"]
     found = PartDetections("body", np.ones(2), pixels, 0.9 * labels.keypoints_3d)
-    for instance in judge(sample, {"body": found})["body"].instances:
+    for instance in evaluate(sample, {"body": found})["body"].instances:
         root = labels.root[instance.person]
         assert np.isclose(instance.root_error, 0.1 * np.linalg.norm(root), rtol=1e-3)
         points = (labels.keypoints_3d[instance.person] + root)[4 * instance.person :]
@@ -195,7 +195,7 @@ def test_3d_is_compared_relative_to_the_root():
     sample, pixels = _sample(np.random.default_rng(4))
     relative = sample.parts["body"].keypoints_3d
     found = PartDetections("body", np.ones(2), pixels, relative + [0.5, 0.2, -0.3])
-    row = statistics(judge(sample, {"body": found})["body"].instances, 0)
+    row = statistics(evaluate(sample, {"body": found})["body"].instances, 0)
     assert row["MPJPE mm"] < 1e-3
 
 
@@ -207,7 +207,7 @@ def test_bodies_with_a_neck_are_compared_without_it():
         "body", np.ones(2), np.concatenate([pixels, neck[0]], 1),
         np.concatenate([relative, neck[1]], 1),
     )  # fmt: skip
-    row = statistics(judge(sample, {"body": found})["body"].instances, 0)
+    row = statistics(evaluate(sample, {"body": found})["body"].instances, 0)
     assert row["recall"] == row["PCK"] == 1 and row["MPJPE mm"] < 1e-3 and row["root m"] < 1e-3
     assert found.keypoints_2d.shape[1] == 14
 
@@ -216,7 +216,7 @@ def test_groups_share_out_all_instances():
     sample, pixels = _sample(np.random.default_rng(6))
     labels = sample.parts["body"]
     labels.visibility[0, 6:10] = Visibility.OCCLUDED_BY_OTHER
-    instances = judge(sample, {})["body"].instances
+    instances = evaluate(sample, {})["body"].instances
     assert [i.found for i in instances] == [False, False]
     assert np.isclose(instances[0].hidden_share, 4 / 13) and instances[1].hidden_share == 0
     groups = groups_of("body", instances)
@@ -235,7 +235,7 @@ def test_curves_agree_with_the_table():
         "body", np.ones(1), pixels[:1] + random.normal(0, 6, (1, 13, 2)),
         relative[:1] + random.normal(0, 0.05, (1, 13, 3)),
     )  # fmt: skip
-    instances = judge(sample, {"body": found})["body"].instances
+    instances = evaluate(sample, {"body": found})["body"].instances
     row = statistics(instances, 0)
     at = np.array([0.0, PCK_SHARE["body"], 10.0])
     assert np.allclose(pck_curve(instances, at), [0, row["PCK"], 1])
@@ -252,10 +252,10 @@ def test_worst_pictures_have_large_people_missed_or_far_off():
         result(300, False), result(150, False), result(90, True, 0.1),
         result(150, False, visible=0.1), result(90, True, 0.01),
     ]  # fmt: skip
-    badness = [instance.badness for instance in worst_first]
-    assert badness == sorted(badness, reverse=True) and badness[0] == 1
+    errors = [instance.error for instance in worst_first]
+    assert errors == sorted(errors, reverse=True) and errors[0] == 1
     # Without 3D labels nobody who was found is far off.
-    assert result(90, True).badness == 0
+    assert result(90, True).error == 0
 
 
 class _CountingDetector:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pycocotools")
 from dope_model.benchmark.conditions import CONDITIONS, in_original_pixels  # noqa: E402
 from dope_model.benchmark.predictions import pixels_of  # noqa: E402
-from dope_model.benchmark.protocols.coco import JUDGED, Coco, recall_at_precision  # noqa: E402
+from dope_model.benchmark.protocols.coco import EVALUATED, Coco, recall_at_precision  # noqa: E402
 from dope_model.benchmark.protocols.keypoint_ap import (  # noqa: E402
     BODY_SIGMAS,
     keypoint_matches,
@@ -72,8 +72,8 @@ def outcome(protocol, found: dict[str, dict], folder, **changes):
            "nobody": folder / "nobody", **changes}
     )  # fmt: skip
     pictures = protocol.load(options)
-    judged = [protocol.judge(p, found.get(p.name, {})) for p in pictures]
-    return pictures, protocol.summarise(pictures, judged)
+    evaluated = [protocol.evaluate(p, found.get(p.name, {})) for p in pictures]
+    return pictures, protocol.summarise(pictures, evaluated)
 
 
 def test_numbers_by_hand(protocol):
@@ -93,7 +93,7 @@ def test_numbers_by_hand(protocol):
     pictures, result = outcome(protocol, found, folder)
     assert len(pictures) == 4
     summary = result.summary
-    sigmas = np.array(BODY_SIGMAS)[list(JUDGED)]
+    sigmas = np.array(BODY_SIGMAS)[list(EVALUATED)]
     oks = np.exp(-(4**2) / (2 * AREA * (2 * sigmas) ** 2)).mean()
     assert 0.5 < oks < 0.75
     assert summary["recall"] == 1 and summary["recall 0.75"] == 0.5
