@@ -93,7 +93,7 @@ def evaluate_models(protocol: Protocol, options: argparse.Namespace) -> list[Res
     """
     report.require_plots()
     models = report.short_names(options.model or [DEFAULT_MODEL])
-    pictures = protocol.load(options)[: options.limit]
+    pictures = protocol.limited(protocol.load(options), options.limit)
     if not pictures:
         raise ValueError(f"{options.data}: no pictures to evaluate")
     options.out.mkdir(parents=True, exist_ok=True)

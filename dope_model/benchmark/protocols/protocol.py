@@ -1,4 +1,4 @@
-"""What a protocol is: pictures with their truth, a evaluation of each, and a summary of all."""
+"""What a protocol is: pictures with their truth, an evaluation of each, and a summary of all."""
 
 from __future__ import annotations
 
@@ -94,6 +94,10 @@ class Protocol:
             ValueError: a file is not what it should be.
         """
         raise NotImplementedError
+
+    def limited(self, pictures: list[Picture], count: int | None) -> list[Picture]:
+        """The first `count` pictures; all of them if it is None."""
+        return pictures[:count]
 
     def evaluate(self, picture: Picture, found: Found) -> Any:
         """Compare what was found in a picture with its truth."""

@@ -192,3 +192,10 @@ def test_a_folder_of_pictures_with_keypoints_beside_it(protocol, tmp_path):
     (tmp_path / "some_keypoints.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds 0 .json files; COCO is annotations/"):
         outcome(Coco(), {}, beside, nobody=None)
+
+
+def test_a_limit_leaves_pictures_of_each_kind(protocol):
+    protocol, _, folder = protocol
+    pictures, _ = outcome(protocol, {}, folder, limit=1, conditions=True)
+    kinds = [p.condition or str(p.truth.picture is None) for p in protocol.limited(pictures, 1)]
+    assert kinds == ["False", "True", *CONDITIONS]
