@@ -9,6 +9,7 @@ from rcl_interfaces.srv import GetParameters
 from repository import ROOT
 
 from dope_msgs.msg import WholeBodyPoseArray
+from dope_ros.settings import ParameterError
 
 try:
     import launch_ros.actions
@@ -69,6 +70,44 @@ def test_every_argument_has_a_description_and_a_default(name):
     assert declared
     assert all(argument.description for argument in declared)
     assert all(argument.default_value is not None for argument in declared)
+
+
+def test_the_demo_lists_only_what_it_takes():
+    """Fault 32: it listed the arguments of the node's launch file, which it set itself."""
+    description = get_launch_description_from_python_launch_file(str(LAUNCH / "demo.launch.py"))
+    listed = {argument.name for argument in description.get_launch_arguments()}
+    assert {"source", "model", "rviz", "log_level", "respawn", "node_name"} <= listed
+    assert not listed & {"image", "camera_info", "config", "depth", "fixed_frame"}
+
+
+@pytest.mark.parametrize("switch", ["true", "True"])
+def test_every_parameter_is_an_argument_of_its_type(switch):
+    context = LaunchContext()
+    path = str(LAUNCH / "dope.launch.py")
+    context.launch_configurations.update(
+        use_sim_time=switch,
+        smoothing=switch,
+        min_body_score="1",
+        annotated_max_side="640",
+        model="1.0",
+        node_name="front",
+        log_level="debug",
+    )
+    (node,) = [
+        node
+        for entity in get_launch_description_from_python_launch_file(path).entities
+        for node in entity.visit(context) or []
+    ]
+    given = evaluate_parameters(context, node._Node__parameters)[-1]
+    expected = {
+        "use_sim_time": True, "smoothing": True, "min_body_score": 1.0, "annotated_max_side": 640,
+        "model": "1.0",
+    }  # fmt: skip
+    assert given == expected and type(given["min_body_score"]) is float
+    assert node._Node__node_name == "front"
+    context.launch_configurations.update(smoothing="perhaps")
+    with pytest.raises(ParameterError, match="'smoothing' is 'perhaps', but must be of type bool"):
+        get_launch_description_from_python_launch_file(path).entities[-1].visit(context)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,16 @@ def test_a_plain_colcon_build_installs_everything(workspace):
     )
     assert node.returncode == 1
     assert "unknown parameter 'wrong'" in node.stderr
+    # Fault 34: `colcon test` ran nothing.
+    tested = run(
+        *("colcon", "test", "--ctest-args", "-R", "^dope_ros$"),
+        cwd=workspace,
+        env=os.environ | {"PYTEST_ADDOPTS": "-k idle_worker"},
+    )
+    results = workspace / "build" / "dope_ros" / "test_results" / "dope_ros" / "dope_ros.xunit.xml"
+    assert results.exists(), tested.stdout + tested.stderr
+    assert "test_stopping_an_idle_worker_ends_its_thread" in results.read_text()
+    assert 'failures="0"' in results.read_text() and 'errors="0"' in results.read_text()
 
 
 def test_pip_installs_the_model_alone(workspace):

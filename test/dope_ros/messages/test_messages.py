@@ -10,23 +10,29 @@ from std_msgs.msg import Header
 
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY, BODY14, FACE84, HAND
+from dope_msgs.msg import Joints, WholeBodyPose, WholeBodyPoseArray
 from dope_msgs.msg import PartPose as PartPoseMessage
-from dope_msgs.msg import WholeBodyPose, WholeBodyPoseArray
 from dope_ros.messages.conversions import message_to_people, people_to_message
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_optical_frame")
 
 
 def constants(prefix: str) -> dict[str, int]:
-    names = [name for name in dir(PartPoseMessage) if name.startswith(prefix)]
-    return {name: getattr(PartPoseMessage, name) for name in names}
+    names = [name for name in dir(Joints) if name.startswith(prefix)]
+    return {name: getattr(Joints, name) for name in names}
+
+
+def test_what_is_sent_has_no_constants_of_joints():
+    """Fault 34: `ros2 interface show` printed them four times."""
+    for kind in (PartPoseMessage, WholeBodyPose, WholeBodyPoseArray):
+        assert not [name for name in dir(kind) if name.startswith(("BODY_", "HAND_", "FACE_"))]
 
 
 def test_joint_counts_are_those_of_the_skeletons():
-    assert len(BODY) == PartPoseMessage.BODY_JOINTS
-    assert len(BODY14) == PartPoseMessage.BODY_JOINTS_WITH_NECK
-    assert len(HAND) == PartPoseMessage.HAND_JOINTS
-    assert len(FACE84) == PartPoseMessage.FACE_LANDMARKS
+    assert len(BODY) == Joints.BODY_JOINTS
+    assert len(BODY14) == Joints.BODY_JOINTS_WITH_NECK
+    assert len(HAND) == Joints.HAND_JOINTS
+    assert len(FACE84) == Joints.FACE_LANDMARKS
 
 
 @pytest.mark.parametrize(("prefix", "skeleton"), [("BODY_", BODY14), ("HAND_", HAND)])
@@ -85,9 +91,9 @@ def test_message_holds_every_value_in_its_documented_place(people):
     assert [person.score for person in message.people] == [0.5, 0.625, 1.0]
 
     person = message.people[0]
-    u, v = people[0].right_hand.keypoints_2d[PartPoseMessage.HAND_THUMB_TIP]
-    x, y, z = people[0].right_hand.keypoints_3d[PartPoseMessage.HAND_THUMB_TIP]
-    start = PartPoseMessage.HAND_THUMB_TIP
+    u, v = people[0].right_hand.keypoints_2d[Joints.HAND_THUMB_TIP]
+    x, y, z = people[0].right_hand.keypoints_3d[Joints.HAND_THUMB_TIP]
+    start = Joints.HAND_THUMB_TIP
     assert list(person.right_hand.keypoints_2d[2 * start : 2 * start + 2]) == [u, v]
     assert list(person.right_hand.keypoints_3d[3 * start : 3 * start + 3]) == [x, y, z]
     assert person.right_hand.score == 0.25

@@ -71,6 +71,11 @@ def test_the_default_shows_whole_people_in_2d_and_3d(tmp_path):
     assert process.returncode == 0, output
     parts = json.loads((tmp_path / "summary.json").read_text())["parts"]
     assert all(parts[slot]["found"] > 0 for slot in ("body", "left_hand", "right_hand", "face"))
+    # Fault 32: the demo had no camera_info, so nobody stood anywhere.
+    lines = [json.loads(line) for line in (tmp_path / "poses.jsonl").read_text().splitlines()]
+    people = [person for line in lines for person in line["people"]]
+    roots = [person["body"]["root"] for person in people if "body" in person]
+    assert all(1 < z < 10 for _, _, z in filter(None, roots)) and any(roots)
     assert f"{tmp_path}/people.png" in output
     assert cv2.imread(str(tmp_path / "people.png")).shape == (480, 1280, 3)
 

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from dope_model.pictures import read_rgb
 from dope_model.sample import PEOPLE
+from dope_ros.messages.camera_info import camera_from_info
 from dope_ros.messages.conversions import image_to_rgb
 from dope_ros.node.qos import NEWEST_MESSAGE
 from dope_ros.tools.demo_camera import (
@@ -17,6 +19,7 @@ from dope_ros.tools.demo_camera import (
     Pictures,
     SourceError,
     Video,
+    camera_info,
     fit,
     hand_held_view,
     move,
@@ -140,6 +143,16 @@ def test_a_source_that_cannot_be_had_is_refused_by_name(tmp_path):
         open_source(settings(source=str(tmp_path / "words.mp4")))
     with pytest.raises(SourceError, match="camera 97"):
         open_source(settings(source="/dev/video97"))
+
+
+@pytest.mark.parametrize("fov", [40.0, 60.0])
+def test_camera_info_is_that_of_a_camera_of_the_field_of_view(fov):
+    header = Header(frame_id="eye")
+    info = camera_info(header, 640, 480, SimpleNamespace(horizontal_fov=fov))
+    camera = camera_from_info(info, "eye", 640, 480)
+    right, middle = camera.rays(np.array([[640.0, 240.0], [320.0, 240.0]]))
+    assert np.degrees(np.arctan(right[0])) == pytest.approx(fov / 2)
+    assert np.allclose(middle, 0)
 
 
 def test_images_on_the_graph(graph, start, tmp_path):
