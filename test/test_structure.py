@@ -43,9 +43,8 @@ LAYERS = (
 own layer, if without a circle, and from lower ones."""
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
-USERS_OF_RENDERING = {"dope_model.commands.render", "dope_model.benchmark.placement"}
-"""All that imports `rendering` from outside: its command, and placement's benchmark, which needs
-exact depth images."""
+USERS_OF_RENDERING = {"dope_model.commands.render"}
+"""All that imports `rendering` from outside: its command."""
 
 
 def name_of(path: Path) -> str:
