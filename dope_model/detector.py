@@ -1,4 +1,4 @@
-"""All that most callers need: load a model, give it an image, get people.
+"""The main entry point: load a model, pass an image, get people.
 
 detector = WholeBodyDetector.load()
 people = detector(rgb)
@@ -27,8 +27,7 @@ PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
 
 
 def experts_preset(model: str) -> str | None:
-    """The preset of the part experts that `model` names, "fast" if it names none; None for
-    another model."""
+    """The preset of the part experts in `model`, "fast" by default; None for another model."""
     name, _, preset = str(model).partition(":")
     return (preset or "fast") if name == EXPERTS else None
 

@@ -161,7 +161,7 @@ class PartPose:
 class WholeBody:
     """One person: the parts that were found, the others None.
 
-    A hand or a face that no body claims is a person whose body is None.
+    A hand or a face that belongs to no body is a person whose body is None.
     """
 
     body: PartPose | None = None

@@ -1,4 +1,4 @@
-"""Conditions that a robot's camera meets, put on pictures: how well is a model doing in these?"""
+"""Simulated camera conditions: dark, noise, motion blur and the like, applied to pictures."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ CONDITIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "320 px wide": _small,
     "upside down": lambda rgb: rotate_image(rgb, 180),
 }
-"""What each of them does with an image (H, W, 3) uint8."""
+"""By name, the function from an image (H, W, 3) uint8 to the degraded one."""
 
 
 def in_original_pixels(found: Found, condition: str, shape: tuple[int, int]) -> Found:
-    """What was found in a changed image as in the original one of height and width `shape`."""
+    """Detections of a degraded image in the original one of height and width `shape`."""
     if condition == "upside down":
         return rotate_back(found, 180, shape)
     if condition == "320 px wide":

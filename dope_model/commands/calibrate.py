@@ -1,4 +1,4 @@
-"""`calibrate`: make probabilities of the scores of a weights file, from pictures with labels."""
+"""`calibrate`: turn the scores of a weights file into probabilities, from labelled pictures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def add_calibrate(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
         "calibrate", help=__doc__,
-        description=__doc__ + " Only the file's description changes, no tensor. Half of the "
-        "pictures are measured on, see dope_model/training/calibrate_scores.py.",
+        description=__doc__ + " Only the file's metadata change, no tensor. Half of the pictures "
+        "are held out for the evaluation, see dope_model/training/calibrate_scores.py.",
     )  # fmt: skip
-    parser.add_argument("weights", type=Path, help="a weights file, which is written anew")
+    parser.add_argument("weights", type=Path, help="a weights file, which is updated")
     parser.add_argument(
         "--coco", type=Path, action="append", default=[], metavar="FOLDER",
         help="pictures with people's keypoints in COCO's format",
@@ -35,7 +35,7 @@ def add_calibrate(subparsers: argparse._SubParsersAction) -> None:
         "--nobody", type=Path, action="append", default=[], metavar="FOLDER",
         help="pictures without people",
     )  # fmt: skip
-    parser.add_argument("--limit", type=int, metavar="N", help="at most so many of each folder")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N of each folder")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.set_defaults(run=run_calibrate)
 

@@ -19,9 +19,8 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
 
     A hand belongs to the body whose wrist of that side is nearest to the hand's, at most the
     longer side of the hand's box away; a face to the body whose head joint lies in its box, made
-    square: from the side a face is narrow, and the head lies behind it. Pairs are made nearest
-    first, so where several would fit nobody is left over without need. A hand or a face that finds
-    no body becomes a person without one.
+    square, because a face is narrow from the side and the head lies behind it. Nearest pairs are
+    made first. A hand or a face without a body becomes a person without one.
 
     Args:
         parts: detections by part; missing parts count as not detected.
@@ -47,10 +46,8 @@ def assemble(parts: dict[str, PartDetections], snap_wrists: bool = True) -> list
 
 
 def owners(parts: dict[str, PartDetections]) -> dict[str, dict[int, int]]:
-    """By slot of the hands and faces in `parts`, the body (its index) of each detection (its index)
-    that has one.
-
-    See `assemble` for what belongs together.
+    """By slot of the hands and faces in `parts`, the index of the body of each detection that has
+    one; see `assemble`.
     """
     bodies, hands, faces = (parts.get(name) for name in ("body", "hand", "face"))
     found = {}
@@ -63,7 +60,7 @@ def owners(parts: dict[str, PartDetections]) -> dict[str, dict[int, int]]:
 
 
 def _indices(slot: str, detections: PartDetections) -> np.ndarray:
-    """Which detections may take a slot: of hands those of its side."""
+    """Which detections fit a slot: hands only of its side."""
     if slot not in _WRISTS:
         return np.arange(len(detections))
     return np.nonzero(detections.is_left == (slot == "left_hand"))[0]
@@ -97,7 +94,7 @@ def _face_owners(bodies: PartDetections | None, faces: PartDetections) -> dict[i
 
 
 def _nearest_pairs(distance: np.ndarray) -> list[tuple[int, int]]:
-    """One-to-one pairs (row, column), nearest first; infinite distances pair nobody."""
+    """One-to-one pairs (row, column), nearest first; an infinite distance is no pair."""
     rows, columns = np.nonzero(np.isfinite(distance))
     nearest_first = np.argsort(distance[rows, columns], kind="stable")
     pairs: dict[int, int] = {}

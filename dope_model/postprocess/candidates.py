@@ -1,4 +1,4 @@
-"""Pose candidates on plain arrays: what post-processing starts from."""
+"""Pose candidates as plain arrays: the input of the post-processing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dope_model.skeleton import Skeleton, skeleton_for
 
 @dataclass
 class Candidates:
-    """M pose candidates of one part: the (box, class) pairs that score enough.
+    """M pose candidates of one part: the (box, class) pairs with a sufficient score.
 
     Attributes:
         part: "body", "hand" or "face".
@@ -21,7 +21,7 @@ class Candidates:
         boxes: (M, 4) proposals as x0 y0 x1 y1, px.
         keypoints_2d: (M, J, 2) px.
         keypoints_3d: (M, J, 3) m.
-        sureness: (M, J) how sure the network is of each joint, 0 to 1; 1 where it does not say.
+        sureness: (M, J) confidence of each joint, 0 to 1; 1 if the network has none.
     """
 
     part: str
@@ -49,7 +49,7 @@ class Candidates:
 
     @staticmethod
     def concatenate(items: Sequence[Candidates]) -> Candidates:
-        """All candidates of several, of one part, one after the other."""
+        """The candidates of several, concatenated; all of one part."""
         names = [field.name for field in fields(Candidates) if field.name != "part"]
         arrays = {name: np.concatenate([getattr(i, name) for i in items]) for name in names}
         return Candidates(items[0].part, **arrays)

@@ -1,4 +1,4 @@
-"""From the candidates of all parts to their detections: what one part says about another."""
+"""From the candidates of all parts to their detections, using other parts as evidence."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ def detect_parts(
     image_shape: tuple[int, ...],
     curves: Mapping[str, ScoreCurves] | None = None,
 ) -> dict[str, PartDetections]:
-    """Detections of all parts, best first each, from their candidates by part.
+    """Detections of all parts, best first, from candidates by part.
 
-    The proposals integration goes through the parts one by one (section 3.1). Then their scores
-    become probabilities; a hand at the wrist of a body, or a face at its head, is more probable
-    than one without.
+    The proposals integration is done for each part (section 3.1). Then scores become probabilities;
+    a hand at the wrist of a body, or a face at its head, is more probable than one without.
 
     Args:
         image_shape: height and width of the image, px, and what may follow. Joints outside it have

@@ -1,7 +1,7 @@
 """Pose proposals integration (LCR-Net++, section 3.1 of the paper).
 
 Overlapping candidates are grouped, the modes among their 3D poses are found, and each group yields
-the score-weighted mean pose of its best mode. All groups are worked on at once.
+the score-weighted mean pose of its best mode. All groups are processed at once.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dope_model.postprocess.nms import keep_best
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
 
 LOWER_BODY_JOINTS = slice(0, 4)
-# A class of upper bodies has seen nothing of the legs.
+# Classes of upper bodies have no information about the legs.
 UPPER_BODY_LEG_WEIGHT = 0.1
-# Of a mode's candidates so many best ones say where a joint may be, and so many decide between
-# these places. More change nothing (Leeds Sports Pose) and cost time.
+# The top 6 candidates of a mode propose positions of a joint, and the top 16 vote for them. More
+# change nothing (Leeds Sports Pose) and cost time.
 _PLACES, _VOTERS = 6, 16
-# Odds of sureness stay within these: nothing counts for nothing, or for everything.
+# Odds of confidence are limited to this range, so no candidate has no weight or all of it.
 _SURENESS_RANGE = 0.01, 0.99
 
 OverlapsOf = Callable[[int], np.ndarray]
@@ -32,13 +32,13 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
     """Merge pose candidates into detections, best first.
 
     Args:
-        candidates: of one part; those that score under `settings.score_th` have been left out.
+        candidates: of one part, with scores of at least `settings.score_th`.
 
     Returns:
         One detection per group of overlapping candidates whose best mode exceeds
-        `settings.th_persondetect`. Its score is the sum of its members' scores, so it may exceed
-        1, and its joints' confidence how high their heat maps peak: `scores.calibrated` makes
-        probabilities of both. A hand is left if its seed's class is K or above.
+        `settings.th_persondetect`. Its score is the sum of its members' scores, which may exceed 1,
+        and its joints' confidence is the height of their heat maps' peaks; `scores.calibrated`
+        turns both into probabilities. A hand is a left one if its seed's class is K or above.
     """
     if not len(candidates):
         return PartDetections.empty(candidates.part, candidates.joint_count)
@@ -70,9 +70,9 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
 
 
 def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) -> np.ndarray:
-    """Indices of the 2D poses (N, J, 2), best first, that are no doubles of one before them.
+    """Indices of the 2D poses (N, J, 2), best first, that are not duplicates of a better one.
 
-    A pose with left and right confused is a double, too.
+    A pose with left and right swapped is a duplicate, too.
     """
     swap = list(candidates.skeleton.swap)
     sizes = np.ptp(poses, axis=1).max(axis=1)
@@ -94,11 +94,11 @@ def _distances(variants: list[np.ndarray], pose: np.ndarray) -> np.ndarray:
 
 
 def _groups(candidates: Candidates, settings: IntegrationSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates by group: the best one left and all left that overlap it.
+    """Candidates by group: the best remaining one and all remaining ones that overlap it.
 
     Returns:
-        The candidates' indices (M,), group after group and best first in each, and where each group
-        starts among them (G,).
+        The candidates' indices (M,), by group and best first in each, and the start of each group
+        (G,).
     """
     overlaps_of = _overlaps(candidates, settings)
     group = np.full(len(candidates), -1)
@@ -136,8 +136,8 @@ def _overlaps(candidates: Candidates, settings: IntegrationSettings) -> Overlaps
 
 def _box_overlaps(boxes: np.ndarray, threshold: float) -> OverlapsOf:
     """By intersection over union above `threshold`; a box covers its last pixel, too."""
-    # A loop runs over this: what does not depend on the one box is computed beforehand, and
-    # columns spare NumPy the reduction over an axis of two.
+    # This is called in a loop: what does not depend on the one box is computed beforehand, and
+    # columns avoid a slow reduction over an axis of two.
     x0, y0, x1, y1 = np.array(boxes.T, np.float64)
     x1, y1 = x1 + 1, y1 + 1
     area = (x1 - x0) * (y1 - y0)
@@ -156,8 +156,8 @@ def _best_modes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mode of highest score in each group.
 
-    A mode is a seed, the best candidate that is in no mode yet, and all of its group whose 3D poses
-    are close to the seed's. In each round every group gives one.
+    A mode is a seed, the best candidate without a mode, and all candidates of its group whose 3D
+    poses are close to the seed's. Each round makes one mode per group.
 
     Args:
         candidates: group after group, best first in each; the groups start at `starts` (G,).
@@ -203,7 +203,7 @@ def _best_modes(
 
 
 def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.ndarray:
-    """How much each candidate says about each joint (M, J)."""
+    """The weight of each candidate for each joint (M, J)."""
     weights = np.repeat(candidates.scores[:, None], candidates.joint_count, axis=1)
     if settings.sure_power:
         sureness = np.clip(candidates.sureness, *_SURENESS_RANGE)
@@ -223,14 +223,14 @@ def _means(poses: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.nda
 def _agreed_joints(
     poses: np.ndarray, weights: np.ndarray, starts: np.ndarray, groups: np.ndarray, share: float
 ) -> np.ndarray:
-    """Poses (G, J, D) of some `groups` (G,), every joint where the best of its poses agree.
+    """Poses (G, J, D) of some `groups` (G,), with each joint where the best poses agree.
 
     Args:
-        poses: (M, J, D), group after group and best first in each; x, y, and what else is to be
-            known of the joint of those that agree.
+        poses: (M, J, D), by group and best first in each; x, y, and further values that are
+            averaged over the poses that agree.
         weights: (M, J).
         starts: of all groups.
-        share: of the best pose's longer side; what is so near agrees.
+        share: of the best pose's longer side, within which poses agree.
     """
     counts = np.diff(starts, append=len(poses))[groups]
     slots = np.arange(min(_VOTERS, counts.max()))[:, None]
@@ -240,7 +240,7 @@ def _agreed_joints(
     shape = poses.shape[1:]
     reach = share * np.ptp(poses[0, ..., :2], axis=1).max(axis=1)
     squared = np.repeat(reach**2, shape[1])
-    # One row for each voter and one column for each joint of all groups: long sums are fast ones.
+    # One row per voter and one column per joint of all groups: long sums are fast.
     weights = weights.reshape(len(weights), -1)
     values = [np.ascontiguousarray(v).reshape(weights.shape) for v in np.moveaxis(poses, -1, 0)]
     x, y = values[:2]

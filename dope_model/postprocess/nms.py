@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression by any rule."""
+"""Greedy non-maximum suppression with a given rule."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def keep_best(count: int, stay: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Indices of `count` things, best first, that stay beside all kept ones before them.
+    """Indices of the kept ones of `count` items, best first.
 
     Args:
-        stay: of a kept one and the indices (M,) of those after it, which of these stay, (M,) bool.
+        stay: from a kept item and the indices (M,) of later ones to which of these stay, (M,) bool.
     """
     remaining = np.arange(count)
     keep = []

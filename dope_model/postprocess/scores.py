@@ -1,9 +1,9 @@
 """Scores as probabilities: that a part is there and its pose right, and that a joint is right.
 
-What the proposals integration knows of a detection - the sum of its candidates' scores, how high
-its joints' heat maps peak, its size, the body that it belongs to - becomes a probability by a
-logistic curve, which rises with each of these. The curves are fitted on pictures with and without
-people (`dope_model.training.calibrate_scores`) and stored with the weights.
+A logistic curve turns features of a detection into a probability: the sum of its candidates'
+scores, the height of its heat maps' peaks, its size, and its body's score. It rises with each.
+The curves are fitted on pictures with and without people (`dope_model.training.calibrate_scores`)
+and stored with the weights.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from dope_model.poses import PartDetections, inside_image
 
 FEATURES = ("sum", "half", "third", "size", "body")
-"""What a detection's score depends on: the logarithm of its candidates' sum of scores, the mean
-log-odds of the peaks of the better half of its joints, the log-odds that a third of its joints
-reach, the logarithm of its longer side in px, and the score of its body."""
+"""The features of a detection: the logarithm of its candidates' sum of scores, the mean log-odds of
+the peaks of the better half of its joints, the log-odds that a third of its joints reach, the
+logarithm of its longer side in px, and the score of its body."""
 _RANGE = 0.01, 0.99
-"""Probabilities stay in this range before their log-odds are taken."""
+"""Probabilities are limited to this range before their log-odds are taken."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ScoreCurves:
         weights: by name of `FEATURES`, not negative; bias: of a detection's log-odds.
         joint_weights: of the log-odds of a joint's peak and of its detection's score, not negative;
             joint_bias: of a joint's log-odds.
-        min_score: the least score that is reported unless the user asks for another.
+        min_score: lowest reported score, unless the user sets another.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -68,13 +68,13 @@ class ScoreCurves:
 
 
 def features(found: PartDetections, body_scores: np.ndarray) -> np.ndarray:
-    """What the score of detections depends on (N, F), in the order of `FEATURES`.
+    """The features (N, F) of detections, in the order of `FEATURES`.
 
     Args:
-        found: from `integrate`: scores are sums, and confidence is how high heat maps peak.
-        body_scores: (N,) of the body that each belongs to; 0 without one.
+        found: from `integrate`: scores are sums, and confidence is the height of heat maps' peaks.
+        body_scores: (N,) score of each detection's body; 0 without one.
     """
-    # Of people who are cut off or half hidden, the other joints say little.
+    # For people who are cut off or half hidden, the other joints are no evidence.
     odds = np.sort(log_odds(found.confidence), axis=1)
     joints = odds.shape[1]
     boxes = found.boxes
@@ -94,10 +94,10 @@ def calibrated(
     body_scores: np.ndarray,
     image_shape: tuple[int, ...],
 ) -> PartDetections:
-    """Detections of `integrate` with probabilities for scores and confidence, best first.
+    """Detections of `integrate` with probabilities as scores and confidence, best first.
 
-    Joints outside the image have no confidence. Without curves a score is the sum, 1 at most, and
-    a joint's confidence is how high its heat map peaks.
+    Joints outside the image have confidence 0. Without curves a score is the sum, at most 1, and a
+    joint's confidence is the height of its heat map's peak.
     """
     if curves is None:
         scores, confidence = np.minimum(found.scores, 1), found.confidence
@@ -112,14 +112,14 @@ def calibrated(
 def at_least(
     found: Mapping[str, PartDetections], min_scores: Mapping[str, float]
 ) -> dict[str, PartDetections]:
-    """The detections that reach the least score of their part; all of a part without one."""
+    """The detections with at least their part's lowest score; all of a part without one."""
     return {
         part: own.select(own.scores >= min_scores.get(part, 0.0)) for part, own in found.items()
     }
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of probabilities, which stay away from 0 and 1."""
+    """log(p / (1 - p)) of probabilities, which are kept away from 0 and 1."""
     clipped = np.clip(probability, *_RANGE)
     return np.log(clipped / (1 - clipped))
 

@@ -13,7 +13,7 @@ OVERLAP_JOINTS: dict[str, tuple[int, ...] | None] = {
     "shoulderhead": (10, 11, 12),
     "mje": None,
 }
-# Thresholds of earlier versions, whose part `scores.ScoreCurves` has taken.
+# Thresholds of earlier versions, which `scores.ScoreCurves` replaces.
 _EARLIER = {"th_alone", "th_sure", "th_trusted", "min_trusted"}
 _BOX_OVERLAPS = ("bbox", "bbox_torsohead")
 
@@ -24,26 +24,25 @@ class IntegrationSettings:
 
     Attributes:
         K: pose classes, not counting the copies for upper bodies or left hands.
-        score_th: least class score of a candidate; None is 0.1 / C, C all classes of the part.
+        score_th: lowest class score of a candidate; None is 0.1 / C, for C classes of the part.
         th_pose3D: mean 3D joint distance, m, below which a candidate belongs to a mode.
         th_iou: IoU above which, or joint distance below which, candidates overlap.
         iou_func: "bbox" (also called "bbox_torsohead"), or a joint distance: one of "torso",
             "torsohead", "head", "shoulderhead", "mje", with suffix "LR" for the smaller of the
             plain and the left-right swapped distance.
-        min_mode_score: no further mode of a group is sought below this seed score.
-        th_persondetect: least score of a mode that becomes a detection.
-        th_double: a detection is a better one's double, and is left out, if its joints are on
-            average nearer to the better one's than this share of the latter's longer side, or of
-            the geometric mean of both if it is smaller itself: a small person beside a large one is
-            no double. 0: there are no doubles. With a large `th_iou` a person comes out once for
-            every size of box that it was found by. Ours, not LCR-Net++'s.
-        th_joint: a joint in the image is the mean over those of a mode's candidates that agree on
-            it: the place that most of the best ones' scores are near, within this share of the best
-            pose's longer side. 0: the mean over all, as LCR-Net++'s. Where poses follow maps of
-            joints, some candidates point at a limb and others at another one; the mean is neither.
-        sure_power: what a candidate says about a joint is weighted by its score and by this power
-            of the odds of its sureness of that joint (`Candidates.sureness`). 0: by its score
-            alone, as LCR-Net++ does.
+        min_mode_score: no further mode of a group is searched below this seed score.
+        th_persondetect: lowest score of a mode that becomes a detection.
+        th_double: duplicate-pose suppression, an addition to LCR-Net++. A detection is left out if
+            its joints are on average nearer to a better one's than this share of the latter's
+            longer side, or of the geometric mean of both if it is smaller: a small person beside a
+            large one is no duplicate. 0: off. With a large `th_iou` a person would be reported once
+            per size of box.
+        th_joint: a joint in the image is the mean over those candidates of a mode that agree on it:
+            within this share of the best pose's longer side of the position with most of the best
+            ones' scores. 0: the mean over all, as in LCR-Net++. With heat maps some candidates
+            point at one limb and others at another one, and the mean is neither.
+        sure_power: the weight of a candidate for a joint is its score times the odds of the joint's
+            confidence (`Candidates.sureness`) to this power. 0: the score alone, as in LCR-Net++.
     """
 
     K: int
@@ -75,7 +74,7 @@ class IntegrationSettings:
         return self.iou_func.endswith("LR")
 
     def min_candidate_score(self, anchor_poses: int) -> float:
-        """The least score of a candidate, for a part with that many classes in all."""
+        """The lowest score of a candidate, for a part with that many classes in all."""
         return 0.1 / anchor_poses if self.score_th is None else self.score_th
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +83,7 @@ class IntegrationSettings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> IntegrationSettings:
-        """The inverse of `to_dict`. What earlier versions had is left out.
+        """The inverse of `to_dict`. Settings of earlier versions are ignored.
 
         Raises:
             ValueError: an unknown setting.

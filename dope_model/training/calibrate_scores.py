@@ -1,10 +1,10 @@
-"""Fits the curves that make probabilities of scores, see `dope_model.postprocess.scores`.
+"""Fits the curves that turn scores into probabilities, see `dope_model.postprocess.scores`.
 
 A detection of a body is right if its object keypoint similarity to a labelled person is 0.5 or
 more, a hand or a face if its joints are off by less than `MAX_ERROR` of its size on average. Half
-of the pictures with people and a fifth of those without are measured on (`held_out`), the others
-fitted on; then curves are fitted on all, to be used. Every set of pictures with people counts the
-same, however many it has, and the pictures without people as much as all of them.
+of the pictures with people and a fifth of those without are held out for the evaluation
+(`held_out`); the final curves are fitted on all. Every set of pictures with people has the same
+weight, whatever its size, and the pictures without people as much as all of them.
 """
 
 from __future__ import annotations
@@ -30,28 +30,27 @@ from dope_model.postprocess.scores import FEATURES, ScoreCurves, features, log_o
 from dope_model.skeleton import BODY14
 
 MAX_ERROR = {"hand": 0.15, "face": 0.1}
-"""Mean error of a right hand or face, as a share of the longer side of its labels' box."""
+"""Largest mean error of a right hand or face, as a share of the longer side of its labels' box."""
 LEAST_OKS = 0.5
 PRECISION = 0.9
-"""Of what reaches the default threshold."""
+"""Precision at the default threshold."""
 LEAST_THRESHOLD = 0.4
-"""No default threshold is lower: where nearly all that was seen was right, little is known of the
-rest."""
-# A person's area, which keypoints alone do not tell: these shares of their box, and of the square
-# of its longer side, whichever is larger; medians of COCO's people. Few joints span little of one.
+"""Lowest default threshold: if nearly all detections are right, lower scores are unreliable."""
+# A person's area, estimated from keypoints: these shares of their box, or of the square of its
+# longer side, whichever is larger; medians of COCO's people. Few joints span little of a person.
 _BOX_SHARE, _SQUARE_SHARE, _FEW_SHARE, _FEW = 0.8, 0.4, 0.9, 8
-# COCO's constants; the head's is that of the shoulders, for data sets mean different places by it.
+# COCO's constants; the head has that of the shoulders, as data sets define it differently.
 _SIGMAS = {
     "ankle": 0.089, "knee": 0.087, "hip": 0.107, "wrist": 0.062, "elbow": 0.072, "shoulder": 0.079,
     "head": 0.079, "neck": 0.079,
 }  # fmt: skip
 _JOINT_SIGMAS = np.array([_SIGMAS[name.rpartition("_")[2]] for name in BODY14.joints])
 _IGNORED_SHARE = 0.5
-# A detection that overlaps an instance by this IoU is about it, though others are not labelled.
+# A detection with this IoU belongs to an instance, even if other instances are not labelled.
 _ABOUT = 0.3
-# Weights are drawn to zero by this share of a detection's worth.
+# Strength of the weights' regularisation, as a share of a detection's weight.
 _RIDGE = 0.5
-# What a set's pictures are worth together, in detections of worth 1.
+# Total weight of a set's pictures, in detections of weight 1.
 _WORTH = 100.0
 
 Engine = Callable[[np.ndarray], dict[str, Candidates]]
@@ -61,13 +60,13 @@ Seen = tuple[dict[str, Candidates], tuple[int, int], Sample]
 
 @dataclass
 class Observations:
-    """What was seen of the detections of one part, one row each.
+    """Observed detections of one part, one row each.
 
     Attributes:
         values: (N, F) `features`; right: (N,) bool.
         peaks: (N, J) of joints' heat maps; joint_right: (N, J) bool; joint_known: (N, J) bool.
-        held_out: (N,) bool, from a picture that nothing is fitted on.
-        worth: (N,) how much a row counts.
+        held_out: (N,) bool, from a picture that is not used for fitting.
+        worth: (N,) weight of each row.
     """
 
     values: np.ndarray
@@ -112,7 +111,7 @@ def fit_scores(
 def fit_to_candidates(
     checkpoint: Checkpoint, sets: Sequence[Sequence[Seen]]
 ) -> tuple[dict[str, ScoreCurves], list[dict]]:
-    """`fit_scores` from what an engine gave for the pictures of each set."""
+    """`fit_scores` from an engine's results for the pictures of each set."""
     pictures = [
         ({part: integrate(own, checkpoint.integration[part]) for part, own in found.items()},
          shape, sample, number)
@@ -136,7 +135,7 @@ def fit_to_candidates(
 
 
 def held_out(sample: Sample) -> bool:
-    """Whether a picture is measured on, not fitted on: by the hash of its file's name."""
+    """Whether a picture is held out from fitting, by the hash of its file's name."""
     number = name_number(sample.file)
     return number % 5 == 0 if _is_empty(sample) else number // 256 % 2 == 0
 
@@ -146,7 +145,7 @@ def _kind(sample: Sample, number: int) -> tuple[bool, int]:
 
 
 def name_number(file: str) -> int:
-    """A number that the name of a file, without its folder, always gives."""
+    """A number from the name of a file without its folder, always the same."""
     return int(hashlib.sha1(Path(file).name.encode()).hexdigest(), 16)
 
 
@@ -155,7 +154,7 @@ def _is_empty(sample: Sample) -> bool:
 
 
 def fit_curves(observed: Observations) -> ScoreCurves:
-    """The curves of one part, and the least threshold from which on precision is `PRECISION`."""
+    """The curves of one part, with the lowest threshold at which precision is `PRECISION`."""
     weights, bias = fit_logistic(observed.values, observed.right, observed.worth)
     curves = ScoreCurves(dict(zip(FEATURES, weights, strict=True)), bias)
     scores = curves.scores(observed.values)
@@ -177,7 +176,7 @@ def fit_logistic(
     """Weights (F,), none negative, and bias of a logistic regression.
 
     Args:
-        values: (N, F); right: (N,) bool; worth: (N,) how much each counts.
+        values: (N, F); right: (N,) bool; worth: (N,) weights.
     """
     mean, spread = values.mean(axis=0), values.std(axis=0) + 1e-6
     x = (values - mean) / spread
@@ -199,12 +198,12 @@ def fit_logistic(
 
 
 def precise_from(scores: np.ndarray, right: np.ndarray, worth: np.ndarray) -> float:
-    """The least threshold from which on detections have `PRECISION`, at least `LEAST_THRESHOLD`.
+    """The lowest threshold at which detections have `PRECISION`, at least `LEAST_THRESHOLD`.
 
-    Within the standard error of so many detections, for few are seen.
+    The precision counts within its standard error, because there are few detections.
 
     Args:
-        scores: (N,); right: (N,) bool; worth: (N,) how much each counts.
+        scores: (N,); right: (N,) bool; worth: (N,) weights.
     """
     order = np.argsort(-scores, kind="stable")
     precision = np.cumsum((right * worth)[order]) / np.cumsum(worth[order])
@@ -221,7 +220,7 @@ def calibration_error(
     scores (Guo et al., "On calibration of modern neural networks", ICML 2017).
 
     Args:
-        scores: (N,) 0 to 1; right: (N,) bool; worth: (N,) how much each counts; None: 1.
+        scores: (N,) 0 to 1; right: (N,) bool; worth: (N,) weights; None: 1.
     """
     worth = np.ones(len(scores)) if worth is None else worth
     number = np.minimum((scores * bins).astype(int), bins - 1)
@@ -230,7 +229,7 @@ def calibration_error(
 
 
 def judge(curves: ScoreCurves, observed: Observations) -> dict[str, float]:
-    """How good curves are on detections that they were not fitted on."""
+    """The quality of curves on detections that were not used for fitting."""
     scores, right = curves.scores(observed.values), observed.right
     kept, worth = scores >= curves.min_score, observed.worth
     known = observed.joint_known
@@ -292,8 +291,8 @@ def _observe(part: str, pictures: list, body_curves: ScoreCurves | None) -> Obse
 def verdicts(
     found: PartDetections, labels: PartLabels
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Which of N detections can be judged (N,) and are right (N,), and the same of their joints
-    (N, J), all bool. Best detections take instances first; a second one of the same is wrong."""
+    """Which of N detections are evaluated (N,) and right (N,), and the same for their joints
+    (N, J), all bool. Best detections take instances first; a second one of an instance is wrong."""
     count, joints = found.keypoints_2d.shape[:2]
     right, known = np.zeros(count, bool), np.ones(count, bool)
     joint_right, joint_known = np.zeros((count, joints), bool), np.zeros((count, joints), bool)
@@ -329,7 +328,7 @@ def verdicts(
 def _similarity(
     part: str, pose: np.ndarray, truth: np.ndarray, valid: np.ndarray, box: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """How right a pose (J, 2) is, 1 or more if it is; and which joints are (J,) bool."""
+    """The quality of a pose (J, 2), 1 or more if right; and which joints are right (J,) bool."""
     width, height = np.maximum(box[2:] - box[:2], 1)
     distance = np.linalg.norm(pose - truth, axis=1)
     if part != "body":
@@ -354,5 +353,5 @@ def _ignored(box: np.ndarray, labels: PartLabels) -> bool:
 
 
 def empty_labels(parts: Mapping[str, int], name: str, width: int, height: int) -> Sample:
-    """Labels of a picture that shows nobody, of parts of so many joints."""
+    """Labels of a picture without people, for parts with these numbers of joints."""
     return Sample(name, width, height, {p: PartLabels.empty(p, n) for p, n in parts.items()})

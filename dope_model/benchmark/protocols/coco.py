@@ -1,4 +1,4 @@
-"""COCO keypoints: people in everyday pictures, and what is told where nobody is."""
+"""COCO keypoints: people in everyday pictures, and false detections in pictures without people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EVALUATED = tuple(
 )  # fmt: skip
 NOSE_TIP = FACE84.index["nose_bridge_3"]
 HEIGHTS = (0, 30, 60, 100, 160, 240, np.inf)
-"""Ends of the groups of people by the height of their box, px."""
+"""Limits of the groups of people by the height of their box, px."""
 PRECISION = 0.9
 _BINS = 10
 _PERSON = 1
@@ -41,14 +41,14 @@ _PERSON = 1
 
 @dataclass(frozen=True)
 class Truth:
-    """A picture of COCO; without `picture`, one that shows nobody."""
+    """A picture of COCO; without `picture`, one without people."""
 
     picture: CocoPicture | None
     condition: str = ""
 
     @property
     def is_empty(self) -> bool:
-        """Whether it shows nobody at all."""
+        """Whether it has no people at all."""
         return self.picture is None or not self.picture.annotations
 
 
@@ -61,7 +61,7 @@ class Evaluation:
 
 
 class Coco(Protocol):
-    """Recall, precision and average precision on COCO's keypoints, and what is told of nobody.
+    """Recall, precision, AP on COCO's keypoints, and false detections without people.
 
     --data is COCO's folder (annotations/person_keypoints_val2017.json and val2017/), or a folder of
     pictures with keypoints in COCO's format: one .json file in it, or FOLDER_keypoints.json beside
@@ -77,7 +77,7 @@ face, or else its head; matching, crowds and average precision (AP) are pycocoto
 precision are those at the model's own thresholds, over all of COCO's pictures, those without
 people too. `recall at P {PRECISION}` is the highest recall of any threshold at which precision is
 {PRECISION} or more, at OKS 0.5. `nobody: body` is the share of pictures without people in which a
-body is told; these are COCO's without any annotation and those of --nobody. The calibration error
+body is found; these are COCO's without any annotation and those of --nobody. The calibration error
 is that of the bodies' scores as probabilities of OKS 0.5.
 """
 
@@ -287,7 +287,7 @@ def _marks(picture: CocoPicture) -> np.ndarray:
 
 
 def _picture_error(picture: Picture, evaluation: Evaluation, least: float) -> float:
-    """In pictures without people, how sure the surest body is; unknown in others."""
+    """The highest score of a body in pictures without people; NaN in others."""
     if picture.truth.condition:
         return float("nan")
     if picture.truth.is_empty:
