@@ -27,8 +27,8 @@ help:  ## this list
 	@echo
 	@echo 'make demo SOURCE=...   people (default), clip (people who walk), astronaut, a picture, a folder'
 	@echo '                       of pictures, a video, /dev/video0 or 0 for a camera'
-	@echo '          MODEL=...    dope_lite (default), experts (no PyTorch needed, 5 GB less),'
-	@echo '                       experts:thorough or a weights file'
+	@echo '          MODEL=...    dope_lite (default), experts,'
+	@echo '                       experts:thorough, or a weights file (brings PyTorch, 5 GB)'
 	@echo '          SECONDS=...  how long to record (default 15, or 3 per picture of a folder)'
 	@echo 'make ... PYTHON=...    the Python to make .venv with (3.10 to 3.12)'
 
@@ -37,8 +37,8 @@ demo: $(BUILT)  ## find people over real ROS 2 topics; pictures and poses go to 
 	@source setup/env.sh && python -m dope_ros.demo \
 	    --source "$$SOURCE" --model "$$MODEL" --seconds '$(SECONDS)' --out out
 
-# Only a network needs torch.
-ifneq ($(filter-out experts experts:%,$(MODEL)),)
+# Other weights than dope_lite's may have no graphs, which PyTorch makes.
+ifneq ($(filter-out dope_lite experts experts:%,$(MODEL)),)
 demo: $(STAMPS)/network
 endif
 

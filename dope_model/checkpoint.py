@@ -13,18 +13,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
+from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig, SecondLook
-from dope_model.network.dope import DopeNetwork
 from dope_model.postprocess.scores import ScoreCurves
 from dope_model.postprocess.settings import IntegrationSettings
 from dope_model.weights import weights_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dope_model.network.dope import DopeNetwork
 
 FORMAT_KEY = "dope_ros_format"
 FORMAT_VERSION = "1"
@@ -41,7 +41,8 @@ class Checkpoint:
     """A network's weights and all that is needed to use them.
 
     Attributes:
-        state: tensors by the names of `DopeNetwork`'s state dictionary.
+        state: tensors by the names of `DopeNetwork`'s state dictionary; empty where only the
+            description was read (`read_checkpoint`).
         mode: the mode that the weights were made for.
         integration: by part.
         curves: by part, what makes probabilities of its scores; a part may have none.
@@ -50,6 +51,7 @@ class Checkpoint:
         input_ranges: of the convolutions that the engine "int8" puts in eight bits, by the names of
             their layers, the least and the greatest value that they see; empty: not measured. They
             belong to the weights: who changes these drops them.
+        file: where the tensors are, where only the description was read.
     """
 
     config: NetworkConfig
@@ -60,6 +62,7 @@ class Checkpoint:
     curves: dict[str, ScoreCurves] = field(default_factory=dict)
     second_look: SecondLook | None = None
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    file: Path | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.config.parts.items():
@@ -84,15 +87,19 @@ class Checkpoint:
 
         Raises:
             CheckpointError: tensors are missing, unknown, or of the wrong shape.
+            ImportError: PyTorch, torchvision or safetensors is missing.
         """
+        state = self.state if self.file is None else _read_tensors(self.file)
+        from dope_model.network.dope import DopeNetwork
+
         network = DopeNetwork(self.config, mode or self.mode)
         expected = network.state_dict()
-        missing = sorted(set(expected) - set(self.state))
-        unknown = sorted(set(self.state) - set(expected))
+        missing = sorted(set(expected) - set(state))
+        unknown = sorted(set(state) - set(expected))
         wrong = sorted(
-            f"{key} {tuple(self.state[key].shape)} instead of {tuple(expected[key].shape)}"
-            for key in set(expected) & set(self.state)
-            if self.state[key].shape != expected[key].shape
+            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in set(expected) & set(state)
+            if state[key].shape != expected[key].shape
         )
         for problem, keys in (("missing", missing), ("unknown", unknown), ("misshapen", wrong)):
             if keys:
@@ -100,7 +107,7 @@ class Checkpoint:
                     f"weights do not fit their configuration: {len(keys)} tensors {problem}, "
                     f"such as {', '.join(keys[:3])}"
                 )
-        network.load_state_dict(self.state)
+        network.load_state_dict(state)
         return network.eval()
 
 
@@ -110,6 +117,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
     Args:
         half: store floating-point tensors as FP16, at half the size.
     """
+    from safetensors.torch import save_file
+
     state = {
         key: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
         for key, tensor in checkpoint.state.items()
@@ -152,17 +161,50 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is something else, damaged, or would have to be executed.
+        ImportError: PyTorch or safetensors is missing; the text has the command that brings them.
     """
+    checkpoint = read_checkpoint(path)
+    if checkpoint.file is not None:
+        checkpoint.state, checkpoint.file = _read_tensors(checkpoint.file), None
+    return checkpoint
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """As `load_checkpoint`, but of our own format without the tensors, which needs NumPy only."""
     path = weights_file(path)
     with path.open("rb") as file:
         start = file.read(512)
     if not start:
         raise CheckpointError(f"{path} is empty; copy or download it again")
     if _looks_like_safetensors(start):
-        return _load_safetensors(path)
+        return _read_description(path)
     if start.startswith(b"PK\x03\x04") or start.startswith(b"\x80"):
         return _load_authors(path)
     raise CheckpointError(f"{path} is not a weights file: {_what_it_is(start)}")
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its tensors' data begin.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        begin = 8 + length
+        tensors = [value for name, value in header.items() if name != "__metadata__"]
+        end = begin + max((value["data_offsets"][1] for value in tensors), default=0)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(_damaged(path, error)) from error
+    if path.stat().st_size != end:
+        raise CheckpointError(_damaged(path, f"{path.stat().st_size} bytes instead of {end}"))
+    return header, begin
+
+
+def _damaged(path: Path, why: object) -> str:
+    return f"{path} is a damaged safetensors file ({why}); copy or download it again"
 
 
 def _looks_like_safetensors(start: bytes) -> bool:
@@ -181,20 +223,29 @@ def _what_it_is(start: bytes) -> str:
     return "expected a .safetensors file of this project or a checkpoint of the paper's authors"
 
 
-def _load_safetensors(path: Path) -> Checkpoint:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            if FORMAT_KEY not in metadata:
-                raise CheckpointError(
-                    f"{path} is a safetensors file of another program: its metadata lack "
-                    f"{FORMAT_KEY!r}"
-                )
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is a damaged safetensors file ({error}); copy or download it again"
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(
+            f"the tensors of {path} need PyTorch and safetensors ({error}): "
+            + pip_install(*NETWORK_PACKAGES)
         ) from error
+    try:
+        state = load_file(str(path))
+    except SafetensorError as error:
+        raise CheckpointError(_damaged(path, error)) from error
+    return {k: t.float() if t.is_floating_point() else t for k, t in state.items()}
+
+
+def _read_description(path: Path) -> Checkpoint:
+    header, _ = read_header(path)
+    metadata = header.get("__metadata__", {})
+    if FORMAT_KEY not in metadata:
+        raise CheckpointError(
+            f"{path} is a safetensors file of another program: its metadata lack {FORMAT_KEY!r}"
+        )
     if metadata[FORMAT_KEY] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {metadata[FORMAT_KEY]}, this program reads "
@@ -204,7 +255,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
         description = json.loads(metadata["description"])
         return Checkpoint(
             config=NetworkConfig.from_dict(description["network"]),
-            state={k: t.float() if t.is_floating_point() else t for k, t in state.items()},
+            state={},
             mode=Mode(**description["mode"]),
             integration={
                 name: IntegrationSettings.from_dict(settings)
@@ -222,6 +273,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
                 name: (float(low), float(high))
                 for name, (low, high) in description.get("input_ranges", {}).items()
             },
+            file=path,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description cannot be used: {error!r}") from error
@@ -244,6 +296,12 @@ _AUTHORS_PREFIXES = (
 
 
 def _load_authors(path: Path) -> Checkpoint:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs PyTorch ({error}): {pip_install('torch', 'torchvision', 'safetensors')}"
+        ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dope_model.camera.rotation import rotate_back, rotate_image
-from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
-from dope_model.postprocess.scores import at_least
 from dope_model.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from dope_model.runtime import Engine
+    from dope_model.runtime import FirstThatRuns
+    from dope_model.runtime.engine import Engine
 
 EXPERTS = "experts"
 PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
@@ -49,7 +48,7 @@ class WholeBodyDetector:
 
     find_parts: PartFinder
     description: str
-    engine: Engine | None = None
+    engine: Engine | FirstThatRuns | None = None
     rotation: int = 0
     min_scores: dict[str, float] = field(default_factory=dict)
 
@@ -70,8 +69,8 @@ class WholeBodyDetector:
             device: "auto", "cpu", "cuda" or "cuda:N"; the experts run on the CPU.
             mode: for networks: "auto" (what the weights were made for), "realtime" (400 px, 50
                 proposals, FP16), "paper" (800 px, 1000 proposals) or "trained" (as in training).
-            engine: "auto" (the fastest that is installed), "tensorrt", "torch", "openvino" or
-                "int8", for networks; see `dope_model.runtime.load_looks`.
+            engine: "auto" (the fastest that is installed and runs) or a name in
+                `dope_model.runtime.KINDS`, for networks; see `dope_model.runtime.load_engine`.
 
         Raises:
             FileNotFoundError: there is no such weights file.
@@ -83,28 +82,15 @@ class WholeBodyDetector:
         preset = experts_preset(model)
         if preset is not None:
             from dope_model.experts import load_experts
-            from dope_model.experts.scores import CURVES, probabilities
 
-            experts = load_experts(preset)
-            least = {part: curve.min_score for part, curve in CURVES.items()}
-
-            def find(rgb: np.ndarray) -> dict[str, PartDetections]:
-                return at_least(probabilities(experts(rgb), rgb.shape), least)
-
-            return cls(find, f"part experts ({preset})", min_scores=least)
-        try:
-            from dope_model.checkpoint import load_checkpoint
-            from dope_model.runtime import load_looks
-        except ImportError as error:
-            raise ImportError(
-                f"the network needs PyTorch, torchvision and safetensors ({error}): "
-                + pip_install(*NETWORK_PACKAGES)
-                + f"; the model {EXPERTS!r} needs none of them"
-            ) from error
+            return cls(load_experts(preset), f"part experts ({preset})")
+        from dope_model.checkpoint import read_checkpoint
         from dope_model.postprocess.fusion import detect_parts
+        from dope_model.postprocess.scores import at_least
+        from dope_model.runtime import load_engine
 
-        checkpoint = load_checkpoint(model)
-        run = load_looks(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
+        checkpoint = read_checkpoint(model)
+        run = load_engine(engine, checkpoint, mode_named(mode, checkpoint.mode), device)
 
         min_scores = {part: curves.min_score for part, curves in checkpoint.curves.items()}
 
@@ -113,13 +99,6 @@ class WholeBodyDetector:
             return at_least(found, min_scores)
 
         return cls(find_parts, f"{model} ({run.description})", run, min_scores=min_scores)
-
-    @property
-    def prefetch(self) -> Callable[[np.ndarray], None] | None:
-        """Starts to bring an image to the model's device while another one is worked on; None where
-        nothing has to be brought, or the image is turned first. A call with the same array finds it
-        there."""
-        return self.engine.prefetch if self.engine and not self.rotation else None
 
     def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
         """The people in an RGB image (H, W, 3) uint8, best first, in its pixels and its camera's

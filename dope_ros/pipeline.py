@@ -135,11 +135,6 @@ class Pipeline:
         self._tell_fault, self._topics = tell_fault, topics
         self._markers = PersonMarkers(settings.marker_lifetime)
 
-    @property
-    def prefetch(self) -> Callable[[np.ndarray], None] | None:
-        """See `WholeBodyDetector.prefetch`."""
-        return self._detector.prefetch
-
     def read(self, message: ImageMessage) -> np.ndarray:
         """The image (H, W, 3) uint8 RGB.
 

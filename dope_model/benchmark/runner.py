@@ -50,7 +50,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--limit", type=_count, help="only the first so many pictures")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    # The other engines make a graph for every size of picture, and data sets have many.
+    # Float32 as the network was trained, on any machine.
     parser.add_argument("--engine", default="eager", choices=ENGINES)
     parser.add_argument(
         "--mode", default=OWN_MODE, choices=(OWN_MODE, *MODE_NAMES),

@@ -45,11 +45,11 @@ def run_calibrate(options: argparse.Namespace) -> int:
     from dope_model.benchmark.report import markdown_table
     from dope_model.checkpoint import load_checkpoint, save_checkpoint
     from dope_model.network.config import mode_named
-    from dope_model.runtime import load_looks
+    from dope_model.runtime import load_engine
     from dope_model.training.calibrate_scores import fit_scores
 
     checkpoint = load_checkpoint(options.weights)
-    engine = load_looks("eager", checkpoint, mode_named("auto", checkpoint.mode), options.device)
+    engine = load_engine("eager", checkpoint, mode_named("auto", checkpoint.mode), options.device)
     parts = {name: part.joints for name, part in checkpoint.config.parts.items()}
     checkpoint.curves, rows = fit_scores(checkpoint, engine, list(_sets(options, parts)))
     half = all(

@@ -41,9 +41,8 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--mode", default="auto", choices=MODE_NAMES)
     parser.add_argument(
-        "--engine", default="eager", choices=list(ENGINES),
-        help="the others make a graph for every size of picture, which takes seconds; for many "
-        "pictures of one size, auto takes the fastest (%(default)s)",
+        "--engine", default="auto", choices=list(ENGINES),
+        help="what a network runs on; auto: the fastest that is installed and runs",
     )  # fmt: skip
     parser.add_argument(
         "--rotation", type=int, default=0, choices=ROTATIONS,

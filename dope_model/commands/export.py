@@ -1,10 +1,12 @@
-"""`export`: the network for images of one size as one graph, uint8 image in, candidates out.
+"""`export`: the network as graphs, uint8 image in, candidates out.
 
-    python -m dope_model export WEIGHTS --size 640x480 --out DIR
+    python -m dope_model export WEIGHTS
 
-writes it as an ONNX file; of weights that ask for a second look, as two.
+writes, beside a weights file of ours, an ONNX file for each size of image that the network works
+on; with them OpenVINO and ONNX Runtime run the network without PyTorch. Their weights stay in the
+weights file. The layout of their output is `dope_model.runtime.packed.PackedLayout`.
 
-    python -m dope_model export WEIGHTS --size 640x480 --build-only
+    python -m dope_model export WEIGHTS --build-only
 
 builds what the engine "tensorrt" needs on this machine's GPU, and keeps it in the cache folder.
 """
@@ -13,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
-from dataclasses import asdict
-from pathlib import Path
 
-from dope_model.network.config import MODE_NAMES, mode_named
+from dope_model.network.config import MODE_NAMES, Mode, mode_named
 
 
 def add_export(subparsers: argparse._SubParsersAction) -> None:
@@ -26,70 +25,63 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
         "export", help=__doc__.splitlines()[0], description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("weights", type=Path, help="a weights file, ours or the authors'")
+    parser.add_argument("weights", help="dope_lite, or a weights file")
     parser.add_argument("--mode", default="realtime", choices=MODE_NAMES)
-    parser.add_argument("--size", default="640x480", help="of the images, WIDTHxHEIGHT")
-    onnx = parser.add_argument_group("an ONNX file")
-    onnx.add_argument("--out", type=Path, help="folder")
-    onnx.add_argument("--candidates", type=int, default=256, help="of each part that come out")
-    onnx.add_argument(
-        "--half", action="store_true",
-        help="convolutions and linear layers in FP16; boxes, softmax and the like stay float32",
-    )  # fmt: skip
-    tensorrt = parser.add_argument_group("a TensorRT engine, for engine tensorrt")
-    tensorrt.add_argument("--build-only", action="store_true", help="build it on this GPU")
-    tensorrt.add_argument("--device", default="auto", help="auto, cuda or cuda:N")
+    parser.add_argument(
+        "--build-only", action="store_true", help="TensorRT engines for this GPU instead"
+    )
+    parser.add_argument("--device", default="auto", help="for them: auto, cuda or cuda:N")
     parser.set_defaults(run=run_export)
 
 
 def run_export(options: argparse.Namespace) -> int:
     """Do what the options ask for."""
-    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options.size)
-    if size is None:
-        raise ValueError(f"--size is WIDTHxHEIGHT, such as 640x480, not {options.size!r}")
-    width, height = map(int, size.groups())
-    if not (options.build_only or options.out):
-        raise ValueError("--out is missing: the folder for the ONNX file")
+    from dope_model.checkpoint import read_checkpoint
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("dope_model").setLevel(logging.INFO)
+    checkpoint = read_checkpoint(options.weights)
+    mode = mode_named(options.mode, checkpoint.mode)
     if options.build_only:
-        return _build(options, height, width)
-    return _write_onnx(options, height, width)
+        return _build(checkpoint, mode, options.device)
+    if checkpoint.file is None:
+        raise ValueError(
+            f"{options.weights} is not a file of ours; convert it first: "
+            "python -m dope_model convert"
+        )
+    return _write_graphs(checkpoint, mode)
 
 
-def _write_onnx(options: argparse.Namespace, height: int, width: int) -> int:
-    """Write NAME-MODE-SIZE.onnx, and beside it a JSON file that says what its output holds. Where
-    the weights ask for a second look there is NAME-MODE-second-SIZE.onnx, too, and the JSON files
-    say which candidates count in which."""
-    import json
+def _write_graphs(checkpoint, mode: Mode) -> int:
+    from tqdm import tqdm
 
-    from dope_model.checkpoint import load_checkpoint
-    from dope_model.runtime.export import Variant, export_onnx
+    from dope_model.runtime.canvas import canvases
+    from dope_model.runtime.export import export_onnx
+    from dope_model.runtime.graphs import beside_weights, index_file, write_index
+    from dope_model.runtime.shared_weights import share_weights
+    from dope_model.runtime.variant import FOR_CPU
 
-    options.out.mkdir(parents=True, exist_ok=True)
-    precision = "-fp16" if options.half else ""
-    checkpoint = load_checkpoint(options.weights)
-    variant = Variant(half=options.half, candidates=options.candidates)
-    looks = checkpoint.looks(mode_named(options.mode, checkpoint.mode))
-    for which, mode in zip(("", "-second"), looks, strict=False):
-        name = f"{options.weights.stem}-{options.mode}{which}-{width}x{height}{precision}"
-        path = options.out / f"{name}.onnx"
-        layout = export_onnx(checkpoint, mode, height, width, path, variant)
-        described = asdict(layout)
-        if checkpoint.second_look is not None:
-            described["second_look"] = asdict(checkpoint.second_look)
-        path.with_suffix(".json").write_text(json.dumps(described))
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {layout.size} values come out")
+    weights = checkpoint.file
+    # Until all are made there are none: old and new ones must not be mixed.
+    index_file(weights).unlink(missing_ok=True)
+    graphs = []
+    for canvas in tqdm(canvases(mode), unit="graph"):
+        graph = beside_weights(weights, canvas)
+        export_onnx(checkpoint, mode, canvas, graph, FOR_CPU)
+        share_weights(graph, weights)
+        graphs.append(graph)
+    write_index(checkpoint, mode, weights, graphs)
+    for graph in graphs:
+        print(f"{graph}: {graph.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def _build(options: argparse.Namespace, height: int, width: int) -> int:
-    from dope_model.checkpoint import load_checkpoint
+def _build(checkpoint, mode: Mode, device: str) -> int:
+    from dope_model.runtime.canvas import canvases
     from dope_model.runtime.tensorrt_engine import TensorRtEngine
 
-    checkpoint = load_checkpoint(options.weights)
-    for mode in checkpoint.looks(mode_named(options.mode, checkpoint.mode)):
-        engine = TensorRtEngine(checkpoint, mode, options.device)
-        cache = engine.build(height, width)
+    engine = TensorRtEngine(checkpoint, mode, device)
+    for canvas in canvases(mode):
+        cache = engine.build(canvas)
         print(f"{cache.path}: {cache.path.stat().st_size / 1e6:.1f} MB, {engine.description}")
     return 0

@@ -44,7 +44,7 @@ class GuidedExperts(FastExperts):
     """Body, hand and face experts of a whole picture, guided by the network.
 
     Args:
-        engine: what the network runs on; see `dope_model.runtime.load_looks`.
+        engine: what the network runs on; see `dope_model.runtime.load_engine`.
     """
 
     def __init__(self, threads: int = 2, engine: str = "auto") -> None:

@@ -13,7 +13,6 @@ from dope_model.experts.bodies import body_size
 from dope_model.experts.joints import body_from_coco
 from dope_model.experts.models import MissingModelError
 from dope_model.experts.regions import Region, angle_of_right, angle_of_up, enclosing_region
-from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.poses import PartDetections, boxes_around
 from dope_model.skeleton import BODY, FACE84
 from dope_model.weights import DEFAULT_MODEL
@@ -100,7 +99,7 @@ class NetworkProposals:
     """The network that comes with the package, at low thresholds.
 
     Args:
-        engine: see `dope_model.runtime.load_looks`.
+        engine: see `dope_model.runtime.load_engine`.
 
     Raises:
         MissingModelError: a package that the network needs is missing.
@@ -110,18 +109,16 @@ class NetworkProposals:
     _MIN_SCORE = 0.01
 
     def __init__(self, engine: str = "auto") -> None:
+        from dope_model.checkpoint import read_checkpoint
+        from dope_model.network.config import mode_named
+        from dope_model.runtime import load_engine
+
+        checkpoint = read_checkpoint(DEFAULT_MODEL)
         try:
-            from dope_model.checkpoint import load_checkpoint
-            from dope_model.network.config import mode_named
-            from dope_model.runtime import load_looks
+            run = load_engine(engine, checkpoint, mode_named("auto", checkpoint.mode), "auto")
         except ImportError as error:
-            raise MissingModelError(
-                f"these experts need the network's packages ({error}): "
-                + pip_install(*NETWORK_PACKAGES)
-            ) from error
-        checkpoint = load_checkpoint(DEFAULT_MODEL)
-        self._run = load_looks(engine, checkpoint, mode_named("auto", checkpoint.mode), "auto")
-        self._checkpoint = checkpoint
+            raise MissingModelError(f"these experts need the network: {error}") from error
+        self._run, self._checkpoint = run, checkpoint
 
     def __call__(self, rgb: np.ndarray) -> tuple[dict[str, PartDetections], np.ndarray]:
         """What there may be in `rgb` (H, W, 3) uint8.

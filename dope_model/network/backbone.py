@@ -13,9 +13,6 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from dope_model.network.pyramid import KeypointPyramid
 from dope_model.network.roi_features import AllPlaces, MeanOverPlaces, PlacesAndPoints
 
-# Of every backbone's feature map: the anchors and the export count on it.
-STRIDE = 16
-
 
 @dataclass
 class Backbone:

@@ -9,6 +9,11 @@ from typing import Any
 
 from dope_model.skeleton import PARTS, skeleton_for
 
+STRIDE = 16
+"""Of every backbone's coarse features: the anchors and the graphs count on it."""
+PAD_TO = 32
+"""The sides of the network's input are multiples of that, px."""
+
 
 @dataclass(frozen=True)
 class PartConfig:
@@ -42,9 +47,26 @@ class Mode:
     max_box: float | None = None
 
 
+def resized_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
+    """Height and width after bringing the short side to `min_size`, the long one under `max_size`.
+
+    In double precision and rounded down, as torchvision 0.6 did.
+    """
+    scale = mode.min_size / min(height, width)
+    if max(height, width) * scale > mode.max_size:
+        scale = mode.max_size / max(height, width)
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+def padded_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
+    """Height and width of the network's input for images of that size."""
+    shape = resized_shape(height, width, mode)
+    return shape[0] + -shape[0] % PAD_TO, shape[1] + -shape[1] % PAD_TO
+
+
 @dataclass(frozen=True)
 class SecondLook:
-    """A look at a smaller copy of the image, see `dope_model.runtime.two_looks`.
+    """A look at a smaller copy of the image, see `dope_model.runtime.looks`.
 
     Attributes:
         scale: of the copy, relative to the first look's input.

@@ -9,8 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 
-from dope_model.network.backbone import STRIDE, build_backbone
-from dope_model.network.config import MODES, Mode, NetworkConfig
+from dope_model.network.backbone import build_backbone
+from dope_model.network.config import (
+    MODES,
+    PAD_TO,
+    STRIDE,
+    Mode,
+    NetworkConfig,
+    resized_shape,
+)
 from dope_model.network.heads import PartHead, PartOutput, poses_from_deltas
 from dope_model.network.proposals import build_proposal_network
 from dope_model.network.pyramid import HEATMAP_STRIDE
@@ -21,7 +28,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 COARSE = Grid(bins=7, samples=2, aligned=False)
 FINE = Grid(bins=28, samples=1, aligned=True)
-PAD_TO = 32
 
 
 @dataclass
@@ -45,17 +51,6 @@ class PartCandidates:
     keypoints_2d: Tensor
     keypoints_3d: Tensor
     confidence: Tensor
-
-
-def resized_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
-    """Height and width after bringing the short side to `min_size`, the long one under `max_size`.
-
-    In double precision and rounded down, as torchvision 0.6 did.
-    """
-    scale = mode.min_size / min(height, width)
-    if max(height, width) * scale > mode.max_size:
-        scale = mode.max_size / max(height, width)
-    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 class DopeNetwork(nn.Module):

@@ -32,15 +32,16 @@ class ProposalNetwork(RegionProposalNetwork):
     min_box: float = 0.0
     max_box: float | None = None
 
-    def usable(self, boxes: Tensor) -> Tensor:
-        """Which of the boxes (..., 4) may be proposed, by their sizes."""
+    def usable(self, boxes: Tensor, mode: Mode | None = None) -> Tensor:
+        """Which of the boxes (..., 4) may be proposed in a mode, by their sizes."""
+        bounds = mode or self
         size = boxes[..., 2:] - boxes[..., :2]
         usable = (size >= self.min_size).all(dim=-1)
         longer = size.amax(dim=-1)
-        if self.min_box:
-            usable = usable & (longer >= self.min_box)
-        if self.max_box is not None:
-            usable = usable & (longer <= self.max_box)
+        if bounds.min_box:
+            usable = usable & (longer >= bounds.min_box)
+        if bounds.max_box is not None:
+            usable = usable & (longer <= bounds.max_box)
         return usable
 
     def filter_proposals(

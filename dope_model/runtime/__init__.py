@@ -2,86 +2,97 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
-from collections.abc import Callable
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dope_model.hints import pip_install
+from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
 from dope_model.runtime.processor import has_vnni
 
 if TYPE_CHECKING:
     from dope_model.checkpoint import Checkpoint
+    from dope_model.runtime.engine import Engine
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "eager", "openvino", "int8", "tensorrt")
-CPU_ONLY = ("openvino", "int8")
-_FASTEST = {
-    "cuda": ("tensorrt", ("tensorrt", "onnx", "onnxscript"), "TensorRT is faster on a GPU"),
-    "cpu": ("openvino", ("openvino", "onnx", "onnxscript"), "OpenVINO is faster on a CPU"),
-}
-# Of a desktop's driver, and of a Jetson.
-_NVIDIA_FILES = (Path("/proc/driver/nvidia/version"), Path("/etc/nv_tegra_release"))
+
+@dataclass(frozen=True)
+class EngineKind:
+    """A row of the table of engines.
+
+    Attributes:
+        devices: kinds of device that it runs on.
+        packages: that it needs.
+        made_by: module of this package and class, which takes checkpoint, mode and device.
+        hint: why to install what it needs, where "auto" would take it.
+    """
+
+    devices: tuple[str, ...]
+    packages: tuple[str, ...]
+    made_by: tuple[str, str]
+    hint: str = ""
 
 
-class Engine(Protocol):
-    """What `load_engine` gives."""
+# The order is that in which "auto" tries them.
+KINDS = {
+    "tensorrt": EngineKind(
+        ("cuda",), ("tensorrt", *NETWORK_PACKAGES, "onnx", "onnxscript"),
+        ("tensorrt_engine", "TensorRtEngine"), "TensorRT is faster on a GPU",
+    ),
+    "torch": EngineKind(("cuda",), NETWORK_PACKAGES, ("torch_engine", "StaticEngine")),
+    "int8": EngineKind(("cpu",), ("openvino",), ("int8", "Int8Engine")),
+    "openvino": EngineKind(
+        ("cpu",), ("openvino",), ("openvino_engine", "OpenVinoEngine"),
+        "OpenVINO is faster on a CPU",
+    ),
+    "onnxruntime": EngineKind(
+        ("cpu",), ("onnxruntime",), ("onnxruntime_engine", "OnnxRuntimeEngine")
+    ),
+    "eager": EngineKind(("cuda", "cpu"), NETWORK_PACKAGES, ("torch_engine", "EagerEngine")),
+}  # fmt: skip
+ENGINES = ("auto", *KINDS)
+# Of the drivers of NVIDIA's GPUs on a desktop, on a Jetson and in WSL, and of AMD's.
+_GPU_FILES = tuple(
+    map(Path, ("/proc/driver/nvidia/version", "/etc/nv_tegra_release", "/dev/dxg", "/dev/kfd"))
+)
+# Whatever a package raises that is installed and does not run here: a library that is missing, a
+# driver that is too old, a GPU that it has no kernels for.
+_FAILURES = (ImportError, OSError, TypeError, RuntimeError)
 
-    @property
-    def description(self) -> str:
-        """The engine, its precision and its device, in one line."""
-        ...
 
-    @property
-    def prefetch(self) -> Callable[[np.ndarray], None] | None:
-        """Starts to bring an image to the engine's device, if that is another than the CPU; the
-        next call with the same array finds it there."""
-        ...
-
-    def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
-        """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""
-        ...
-
-
-def load_engine(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
-    """An engine for a checkpoint, which looks once.
+def load_engine(
+    name: str, checkpoint: Checkpoint, mode: Mode, device: str
+) -> Engine | FirstThatRuns:
+    """An engine for a checkpoint.
 
     Args:
-        name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, or if none can be made the
-            eager network, and on a CPU the eager network; "eager", for pictures of many sizes: a
-            graph is for one, and takes seconds to make; "openvino", for the CPU; "int8", on
-            OpenVINO, for weights that say what their convolutions see; or "auto": the first of
-            "tensorrt" and "torch" that there is on a GPU, and of "openvino" and "torch" on a CPU;
-            "int8" for "openvino" where the mode allows half precision, the weights are made for it
-            and the processor is fast at it (VNNI).
+        name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, on a CPU as "eager"; "eager":
+            PyTorch step by step; "openvino" and "onnxruntime", for a CPU; "int8", on OpenVINO, for
+            weights that say what their convolutions see; or "auto": of these, in the order of
+            `KINDS`, the first that is installed, suits the device and runs; "int8" only where the
+            mode allows half precision and the processor is fast at it (VNNI).
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
         ValueError: an unknown engine or device, or an engine that does not run on that device.
         ImportError: the engine is not installed; the text has the command that brings it.
     """
-    return _engines(name, checkpoint, [mode], device)[0]
-
-
-def load_looks(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
-    """`load_engine`, with the second look that a checkpoint may ask for."""
-    from dope_model.runtime.two_looks import as_one
-
-    return as_one(_engines(name, checkpoint, checkpoint.looks(mode), device), checkpoint, mode)
-
-
-def _engines(name: str, checkpoint: Checkpoint, modes: list[Mode], device: str) -> list[Engine]:
-    engine, where = picked(name, device, int8_allowed(checkpoint, modes[0]))
+    chain = _chain(name, device, int8_allowed(checkpoint, mode))
     if name == "auto":
-        _say_what_is_faster(device, where)
-    make = _make_or_torch if name == "auto" else _make
-    return [make(engine, checkpoint, mode, where) for mode in modes]
+        _say_what_is_faster(device, chain)
+    makers = [(engine, partial(_make, engine, checkpoint, mode, where)) for engine, where in chain]
+    return FirstThatRuns(makers) if len(makers) > 1 else makers[0][1]()
 
 
 def int8_allowed(checkpoint: Checkpoint, mode: Mode) -> bool:
@@ -91,87 +102,132 @@ def int8_allowed(checkpoint: Checkpoint, mode: Mode) -> bool:
 
 
 def picked(name: str, device: str, allows_int8: bool) -> tuple[str, str]:
-    """Engine and device that `load_engine` takes for these, neither of them "auto".
+    """Engine and device that `load_engine` tries first, neither of them "auto".
 
     Args:
         allows_int8: see `int8_allowed`.
 
     Raises:
-        ValueError: as `load_engine`.
+        ValueError, ImportError: as `load_engine`.
     """
-    from dope_model.runtime.torch_engine import pick_device
+    return _chain(name, device, allows_int8)[0]
 
+
+class FirstThatRuns:
+    """The first of several engines that can be made; one that fails later is replaced for good.
+
+    Args:
+        makers: names, and functions that make the engines.
+
+    Raises:
+        Exception: what the last one raises, if none can be made.
+    """
+
+    def __init__(self, makers: Sequence[tuple[str, Callable[[], Engine]]]) -> None:
+        self._makers = list(makers)
+        self._lock = threading.Lock()
+        self._engine = self._next_one()
+
+    @property
+    def description(self) -> str:
+        """That of the engine in use."""
+        return self._engine.description
+
+    def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
+        """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""
+        while True:
+            engine = self._engine
+            try:
+                return engine(rgb)
+            except _FAILURES as error:
+                with self._lock:
+                    if engine is self._engine:  # else another thread has replaced it
+                        if not self._makers:
+                            raise
+                        self._tell(engine.description, error)
+                        self._engine = self._next_one()
+
+    def _next_one(self) -> Engine:
+        while True:
+            name, make = self._makers.pop(0)
+            try:
+                return make()
+            except _FAILURES as error:
+                if not self._makers:
+                    raise
+                self._tell(f"engine {name}", error)
+
+    def _tell(self, what: str, error: Exception) -> None:
+        log.warning("%s does not run: %s; trying %s", what, error, self._makers[0][0])
+
+
+def _chain(name: str, device: str, allows_int8: bool) -> list[tuple[str, str]]:
+    """Engines and devices in the order in which they are tried."""
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
-    where = pick_device(device)
-    if name in CPU_ONLY and where.type != "cpu":
-        if device != "auto":
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    if name != "auto" and name != "torch" and "cuda" not in KINDS[name].devices:
+        if device not in ("auto", "cpu"):
             raise ValueError(f"engine {name} runs on the CPU here, not on {device!r}")
-        where = pick_device("cpu")
-    if name == "auto":
-        name = _best_engine(where.type)
-        if name == "openvino" and allows_int8 and has_vnni():
-            name = "int8"
-    return name, str(where)
-
-
-def _best_engine(kind: str) -> str:
-    """The fastest engine on that kind of device whose packages are installed, for all weights."""
-    best, needed, _ = _FASTEST[kind]
-    return "torch" if _missing(needed) else best
-
-
-def _missing(packages: tuple[str, ...]) -> list[str]:
-    return [package for package in packages if not importlib.util.find_spec(package)]
-
-
-def _say_what_is_faster(device: str, where: str) -> None:
-    """Warn where something is not installed that would make the engine "auto" faster."""
-    if device == "auto" and where == "cpu" and any(file.exists() for file in _NVIDIA_FILES):
-        import torch
-
-        log.warning(
-            "running on the CPU, though this machine has an NVIDIA GPU: PyTorch %s does not see "
-            "it; install one built for the machine's CUDA (on a Jetson, NVIDIA's for its JetPack)",
-            torch.__version__,
-        )
-    _, needed, hint = _FASTEST[where.partition(":")[0]]
-    if missing := _missing(needed):
-        log.warning("running on PyTorch; %s: %s", hint, pip_install(*missing))
-
-
-def _make_or_torch(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
-    """The engine `name`, or PyTorch where it cannot be made or fails."""
-    from dope_model.runtime.graph_engine import WithFallback
-
+        device = "cpu"
+    where = _device(device)
+    kind = where.partition(":")[0]
     if name == "torch":
-        return _make(name, checkpoint, mode, device)
+        names = [n for n in ("torch", "eager") if kind in KINDS[n].devices]
+    elif name != "auto":
+        if kind not in KINDS[name].devices and device != "auto":
+            raise ValueError(f"engine {name} needs an NVIDIA GPU, not device {device!r}")
+        names = [name]
+    else:
+        names = [n for n in KINDS if kind in KINDS[n].devices and not _missing(n)]
+        if not (allows_int8 and has_vnni()):
+            names = [n for n in names if n != "int8"]
+    chain = [(n, where) for n in names]
+    if name == "auto" and device == "auto" and kind != "cpu":
+        chain += _chain("auto", "cpu", allows_int8)
+    if not chain:
+        raise ImportError(f"nothing here runs a network on {where}: {pip_install('openvino')}")
+    return chain
+
+
+def _device(device: str) -> str:
+    """The device called `device`, which is none of "auto"."""
+    if device == "auto" and (not any(f.exists() for f in _GPU_FILES) or _missing("eager")):
+        return "cpu"
+    if device == "cpu":
+        return device
     try:
-        engine = _make(name, checkpoint, mode, device)
+        from dope_model.runtime.torch_engine import pick_device
     except ImportError as error:
-        log.warning("running on PyTorch; %s", error)
-        return _make("torch", checkpoint, mode, device)
-    return WithFallback(engine, lambda: _make("torch", checkpoint, mode, device))
+        raise ImportError(f"device {device}: {error}: {pip_install(*NETWORK_PACKAGES)}") from error
+    return str(pick_device(device))
+
+
+def _missing(engine: str) -> list[str]:
+    """The packages of an engine that are not installed."""
+    return [p for p in KINDS[engine].packages if not importlib.util.find_spec(p)]
+
+
+def _say_what_is_faster(device: str, chain: list[tuple[str, str]]) -> None:
+    """Warn where something is not installed that would make the engine "auto" faster."""
+    where = chain[0][1]
+    if device == "auto" and where == "cpu" and any(file.exists() for file in _GPU_FILES):
+        log.warning(
+            "running on the CPU, though this machine has a GPU: PyTorch %s; install one built for "
+            "the machine's CUDA (on a Jetson, NVIDIA's for its JetPack)",
+            "is not installed" if _missing("eager") else "does not see it",
+        )
+    for name, kind in KINDS.items():
+        if kind.hint and where.partition(":")[0] in kind.devices and _missing(name):
+            command = pip_install(*_missing(name))
+            log.warning("running on %s; %s: %s", chain[0][0], kind.hint, command)
 
 
 def _make(name: str, checkpoint: Checkpoint, mode: Mode, device: str) -> Engine:
-    if name == "openvino":
-        from dope_model.runtime.openvino_engine import OpenVinoEngine
-
-        return OpenVinoEngine(checkpoint, mode)
-    if name == "int8":
-        from dope_model.runtime.int8 import Int8Engine
-
-        return Int8Engine(checkpoint, mode)
-    if name == "tensorrt":
-        from dope_model.runtime.tensorrt_engine import TensorRtEngine
-
-        return TensorRtEngine(checkpoint, mode, device)
-    from dope_model.runtime.graph_engine import WithFallback
-    from dope_model.runtime.torch_engine import EagerEngine, StaticEngine
-
-    if name == "torch" and device.startswith("cuda"):
-        return WithFallback(
-            StaticEngine(checkpoint, mode, device), lambda: EagerEngine(checkpoint, mode, device)
-        )
-    return EagerEngine(checkpoint, mode, device)
+    module, made_by = KINDS[name].made_by
+    try:
+        found = importlib.import_module(f"dope_model.runtime.{module}")
+    except ImportError as error:
+        raise ImportError(f"engine {name}: {error}: {pip_install(*_missing(name))}") from error
+    return getattr(found, made_by)(checkpoint, mode, device)

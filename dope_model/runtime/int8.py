@@ -20,20 +20,17 @@ import cv2
 import numpy as np
 
 from dope_model.checkpoint import Checkpoint
-from dope_model.network.backbone import float_layers_of
 from dope_model.network.config import Mode
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.fusion import detect_parts
-from dope_model.runtime.export import Variant
-from dope_model.runtime.graph_engine import GraphRunner, PartCandidatesFinder
+from dope_model.runtime.canvas import Canvas, canvas_for
+from dope_model.runtime.engine import Engine
 from dope_model.runtime.openvino_engine import OpenVinoEngine
 from dope_model.runtime.processor import adds_int8_in_32_bits
-from dope_model.runtime.two_looks import as_one
 
 log = logging.getLogger(__name__)
 
-FOR_INT8 = Variant(pooling="op")
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 LEAST_PICTURES = 10
 _SIZE = 480, 640
@@ -81,8 +78,8 @@ class Int8Engine(OpenVinoEngine):
         ValueError: the weights do not say what their convolutions see.
     """
 
-    def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
-        super().__init__(checkpoint, mode)
+    def __init__(self, checkpoint: Checkpoint, mode: Mode, device: str = "cpu") -> None:
+        super().__init__(checkpoint, mode, device)
         if not checkpoint.input_ranges:
             raise ValueError(
                 "engine int8: these weights do not say what their convolutions see; measure it in "
@@ -94,10 +91,10 @@ class Int8Engine(OpenVinoEngine):
     def description(self) -> str:
         return "OpenVINO INT8 on cpu"
 
-    def make_runner(self, height: int, width: int) -> GraphRunner:
-        model = self.core.read_model(self.graphs.graph(height, width, FOR_INT8))
+    def read(self, canvas: Canvas):
+        model = super().read(canvas)
         quantise(model, self.checkpoint.input_ranges)
-        return self.compile(model)
+        return model
 
 
 def quantise(model, ranges: Ranges) -> None:
@@ -121,8 +118,8 @@ def quantise(model, ranges: Ranges) -> None:
         )
     # Where sums of two products are cut off at 16 bits: 2 * 255 * 64 is under 2 ** 15.
     steps = 127 if adds_int8_in_32_bits() else 64
-    for name, (low, high) in ranges.items():
-        convolution = convolutions[name]
+    chosen = [(each, ends) for name, ends in ranges.items() for each in convolutions[name]]
+    for convolution, (low, high) in chosen:
         low, high = _with_exact_zero(low, high)
         ends = [ops.constant(np.float32(end)) for end in (low, high, low, high)]
         seen = ops.fake_quantize(convolution.input_value(0), *ends, 256)
@@ -131,7 +128,7 @@ def quantise(model, ranges: Ranges) -> None:
         source = convolution.input_value(1)
         shape = list(source.get_shape())
         by_channel = shape[:2] if convolution.get_type_name() == "GroupConvolution" else shape[:1]
-        weights = _weights(convolution).get_data().reshape(np.prod(by_channel), -1)
+        weights = _weights(convolution)[1].reshape(np.prod(by_channel), -1)
         largest = np.maximum(np.abs(weights).max(axis=1), 1e-30) * 127 / steps
         largest = largest.reshape(by_channel + [1] * (len(shape) - len(by_channel)))
         ends = [ops.constant(np.float32(end)) for end in (-largest, largest) * 2]
@@ -158,31 +155,36 @@ def measure_ranges(
     finest: all layers see their noise.
 
     Args:
-        images: (H, W, 3) uint8 each.
+        images: (H, W, 3) uint8 each, for one canvas.
 
     Raises:
         ImportError: OpenVINO is missing.
     """
-    height, width = images[0].shape[:2]
+    from dope_model.network.backbone import float_layers_of
+
+    canvas = canvas_for(*images[0].shape[:2], mode)
     in_float = tuple(
         f"backbone.{layer}" for layer in float_layers_of(checkpoint.build(mode).backbone)
     )
-    ends = []
-    for engine in (OpenVinoEngine(checkpoint, look) for look in checkpoint.looks(mode)):
-        model = engine.core.read_model(engine.graphs.graph(height, width, FOR_INT8))
-        convolutions = _convolutions(model)
-        finest = max(map(_places, convolutions.values()))
-        chosen = {
-            name: convolution
-            for name, convolution in convolutions.items()
-            if _places(convolution) < finest
-            and not _leaves_the_map(convolution)
-            and not name.startswith(in_float)
-        }
-        observed = engine.openvino.Model(_extremes(chosen.values()), model.get_parameters())
-        compiled = engine.compile_model(observed)
-        ends += [np.stack(list(compiled(image).values())) for image in images]
+    engine = OpenVinoEngine(checkpoint, mode)
+    model = engine.read(canvas)
+    convolutions = _convolutions(model)
+    # The first look's.
+    finest = max(_places(each[0]) for each in convolutions.values())
+    chosen = {
+        name: each
+        for name, each in convolutions.items()
+        if _places(each[0]) < finest
+        and not _leaves_the_map(each[0])
+        and not name.startswith(in_float)
+    }
+    seen_by = [convolution for each in chosen.values() for convolution in each]
+    observed = engine.openvino.Model(_extremes(seen_by), model.get_parameters())
+    compiled = engine.compile(observed)
+    ends = [np.stack(list(compiled(canvas.fit(image)).values())) for image in images]
     low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+    first = np.cumsum([0, *(len(each) for each in chosen.values())])[:-1]
+    low, high = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
     return dict(zip(chosen, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
@@ -217,32 +219,29 @@ def calibrate(
     images = [fit(read_rgb(path), *_SIZE) for path in pictures]
     log.info("measuring in %d pictures", len(images[::2]))
     calibrated = replace(checkpoint, input_ranges=measure_ranges(checkpoint, mode, images[::2]))
-    looks = checkpoint.looks(mode)
-    exact, rough = (
-        as_one([kind(calibrated, look) for look in looks], checkpoint, mode)
-        for kind in (OpenVinoEngine, Int8Engine)
-    )
+    exact, rough = (kind(calibrated, mode) for kind in (OpenVinoEngine, Int8Engine))
     log.info("comparing on %d others", len(images[1::2]))
     return calibrated, measure_loss(checkpoint, exact, rough, images[1::2])
 
 
-def _convolutions(model) -> dict[str, object]:
-    """An exported graph's convolutions by the names of the network's layers."""
-    return {
-        _weights(operation)
-        .get_friendly_name()
-        .removeprefix("network.")
-        .removesuffix(".weight"): operation
-        for operation in model.get_ordered_ops()
-        if operation.get_type_name() in _CONVOLUTIONS
-    }
+def _convolutions(model) -> dict[str, list]:
+    """An exported graph's convolutions, one for each look, by the names of the network's layers."""
+    found: dict[str, list] = {}
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in _CONVOLUTIONS:
+            layer = _weights(operation)[0].rpartition("network.")[2].removesuffix(".weight")
+            found.setdefault(layer, []).append(operation)
+    return found
 
 
-def _weights(convolution):
-    weights = convolution.input_value(1).get_node()
-    while weights.get_type_name() != "Constant":  # by groups
-        weights = weights.input_value(0).get_node()
-    return weights
+def _weights(convolution) -> tuple[str, np.ndarray]:
+    """Name and values of a convolution's weights, in float32 and with a batch norm in them."""
+    node, scale = convolution.input_value(1).get_node(), np.float32(1)
+    while node.get_type_name() != "Constant":  # by groups, converted, or multiplied
+        if node.get_type_name() == "Multiply":
+            scale = node.input_value(1).get_node().get_data()
+        node = node.input_value(0).get_node()
+    return node.get_friendly_name(), node.get_data().astype(np.float32) * scale
 
 
 def _places(convolution) -> int:
@@ -279,8 +278,8 @@ def fit(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def measure_loss(
     checkpoint: Checkpoint,
-    exact: PartCandidatesFinder,
-    rough: PartCandidatesFinder,
+    exact: Engine,
+    rough: Engine,
     images: Sequence[np.ndarray],
 ) -> Loss:
     """Compare an engine's detections with the exact ones.

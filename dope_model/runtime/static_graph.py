@@ -1,15 +1,15 @@
 """The whole detector as one graph of fixed shapes: uint8 image in, one small tensor out.
 
-Everything between is inside: resizing, normalising, backbone, proposals with their non-maximum
-suppression, RoI features, heads, and the choice of the best candidates of each part. Nothing in
-it depends on the data but the values, so that it can be exported, captured and built ahead of time.
+Everything between is inside: both looks, each with resizing, normalising, backbone, proposals with
+their non-maximum suppression, RoI features, heads, and the choice of the best candidates of each
+part. Nothing in it depends on the data but the values, so that it can be exported, captured and
+built ahead of time.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,118 +19,60 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from dope_model.network.backbone import STRIDE
-from dope_model.network.config import Mode, NetworkConfig
-from dope_model.network.dope import COARSE, FINE, PAD_TO, DopeNetwork, resized_shape
+from dope_model.network.config import STRIDE, Mode, padded_shape, resized_shape
+from dope_model.network.dope import COARSE, FINE, DopeNetwork
 from dope_model.network.heads import poses_from_deltas
 from dope_model.network.pyramid import HEATMAP_STRIDE
 from dope_model.network.roi_features import Features, RoiFeatures
 from dope_model.network.roi_pooling import pool_by_grid, pool_by_matrices
-from dope_model.postprocess.candidates import Candidates
+from dope_model.runtime.packed import CANDIDATES, PackedLayout, proposal_count
 
-# To be raised with every change of the graph's maths: graphs kept from before are made anew.
-REVISION = 9
 # Rounds of the parallel non-maximum suppression: the longest chain of boxes that suppress one
-# another. Network boxes have chains of about 8; the output says if it was not enough.
+# another. Network boxes have chains of 4 to 14; of a longer one some of the last boxes are wrong.
 NMS_ROUNDS = 24
 BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 # Above so many RoIs the matrix form's intermediate grows too large.
 MATRIX_POOLING_ROIS = 100
-# score, class, box
-_HEAD_VALUES = 6
-# 2D, 3D, confidence
-_JOINT_VALUES = 6
-# Values before the candidates: whether the suppression came to an end.
-_FLAGS = 1
 
 
-@dataclass(frozen=True)
-class PackedLayout:
-    """Where the candidates of each part lie in the output tensor.
+class StaticGraph(nn.Module):
+    """All looks of a network at images of one size.
 
-    Attributes:
-        rows: by part, (candidates, joints), in the order of the tensor.
+    Args:
+        network: out of `for_inference`.
+        modes: of the looks.
+        size: height and width of the images, px.
+        candidates: how many of each part and look leave the device.
+        pooling: see `StaticDope`.
     """
 
-    rows: tuple[tuple[str, int, int], ...]
-
-    @classmethod
-    def of(cls, config: NetworkConfig, proposals: int, candidates: int) -> PackedLayout:
-        """The layout for at most `candidates` of each part."""
-        return cls(
-            tuple(
-                (name, min(candidates, proposals * part.anchor_poses), part.joints)
-                for name, part in config.parts.items()
-            )
+    def __init__(
+        self,
+        network: DopeNetwork,
+        modes: Sequence[Mode],
+        size: tuple[int, int],
+        candidates: int = CANDIDATES,
+        pooling: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.looks = nn.ModuleList(
+            [StaticDope(network, mode, size, candidates, pooling) for mode in modes]
         )
+        self.layout = PackedLayout.of(network.config, modes, size, candidates)
 
-    @classmethod
-    def for_images(
-        cls, config: NetworkConfig, mode: Mode, height: int, width: int, candidates: int
-    ) -> PackedLayout:
-        """The layout for images of one size, at most `candidates` of each part."""
-        return cls.of(config, proposal_count(config, mode, height, width), candidates)
-
-    @property
-    def size(self) -> int:
-        """Length of the tensor."""
-        return _FLAGS + sum(count * _width(joints) for _, count, joints in self.rows)
-
-    def unpack(self, packed: np.ndarray, min_scores: dict[str, float]) -> dict[str, Candidates]:
-        """Candidates by part from the output tensor (size,), those below `min_scores` left out.
-
-        Raises:
-            ValueError: the tensor is of another length.
-        """
-        if packed.shape != (self.size,):
-            raise ValueError(f"the output has shape {packed.shape}, not ({self.size},)")
-        found, start = {}, _FLAGS
-        for part, count, joints in self.rows:
-            width = _width(joints)
-            rows = packed[start : start + count * width].reshape(count, width)
-            start += count * width
-            rows = rows[(rows[:, 0] >= min_scores[part]) & (rows[:, 0] > 0)]
-            found[part] = Candidates(
-                part,
-                rows[:, 1].astype(np.int64),
-                rows[:, 0],
-                rows[:, 2:6],
-                rows[:, 6 : 6 + 2 * joints].reshape(-1, joints, 2),
-                rows[:, 6 + 2 * joints : 6 + 5 * joints].reshape(-1, joints, 3),
-                rows[:, 6 + 5 * joints :],
-            )
-        return found
-
-    @staticmethod
-    def converged(packed: np.ndarray) -> bool:
-        """Whether the suppression came to an end, so that its result is exact."""
-        return bool(packed[0] > 0.5)
-
-
-def _width(joints: int) -> int:
-    """Values of a candidate of so many joints."""
-    return _HEAD_VALUES + _JOINT_VALUES * joints
-
-
-def padded_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
-    """Height and width of the network's input for images of that size."""
-    shape = resized_shape(height, width, mode)
-    return shape[0] + -shape[0] % PAD_TO, shape[1] + -shape[1] % PAD_TO
-
-
-def proposal_count(config: NetworkConfig, mode: Mode, height: int, width: int) -> int:
-    """Proposals of an image of that size: a small one has fewer boxes than are asked for."""
-    cells = [side // STRIDE for side in padded_shape(height, width, mode)]
-    anchors = cells[0] * cells[1] * len(config.anchor_sizes) * len(config.anchor_ratios)
-    return min(mode.proposals, anchors, config.pre_nms_proposals)
+    @torch.inference_mode()
+    def forward(self, image: Tensor) -> Tensor:
+        """An RGB image (H, W, 3) uint8 to the packed candidates (`layout.size`,) float32."""
+        return torch.cat([look(image) for look in self.looks])
 
 
 class StaticDope(nn.Module):
-    """A network for images of one size.
+    """One look at images of one size.
 
     Args:
-        network: in evaluation mode; it is copied, unless it comes out of `for_inference`.
-        height, width: of the images, px.
+        network: out of `for_inference`; it is not copied.
+        mode: of the look.
+        size: height and width of the images, px.
         candidates: how many of each part leave the device.
         pooling: "op" (torchvision's RoIAlign), "matrix" or "grid" (the same maths in matrix
             products, or in grid sampling), or None: "matrix" for few RoIs, else "grid".
@@ -139,18 +81,16 @@ class StaticDope(nn.Module):
     def __init__(
         self,
         network: DopeNetwork,
-        height: int,
-        width: int,
-        candidates: int = 256,
+        mode: Mode,
+        size: tuple[int, int],
+        candidates: int = CANDIDATES,
         pooling: str | None = None,
     ) -> None:
         super().__init__()
-        if any(isinstance(module, BATCH_NORMS) for module in network.modules()):
-            network = for_inference(network)
-        self.network = network
-        self.image_size = (height, width)
-        self.shape = resized_shape(height, width, network.mode)
-        padded = padded_shape(height, width, network.mode)
+        self.network, self.mode = network, mode
+        height, width = size
+        self.shape = resized_shape(height, width, mode)
+        padded = padded_shape(height, width, mode)
         self.padding = tuple(p - s for p, s in zip(padded, self.shape, strict=True))
         images = torch.zeros(1, 3, *padded, device=network.mean.device)
         grid = [side // STRIDE for side in padded]
@@ -158,47 +98,30 @@ class StaticDope(nn.Module):
             ImageList(images, [self.shape]), [images.new_zeros(1, 1, *grid)]
         )
         self.register_buffer("anchors", anchors)
-        self.proposals = proposal_count(network.config, network.mode, height, width)
-        self.layout = PackedLayout.of(network.config, self.proposals, candidates)
+        self.proposals = proposal_count(network.config, mode, height, width)
+        (self.rows,) = PackedLayout.of(network.config, [mode], size, candidates).looks
         self.pooling = pooling or ("matrix" if self.proposals <= MATRIX_POOLING_ROIS else "grid")
         scale = [width / self.shape[1], height / self.shape[0]]
         self.register_buffer("scale", images.new_tensor(scale * 2))
 
-    @torch.inference_mode()
     def forward(self, image: Tensor) -> Tensor:
-        """An RGB image (H, W, 3) uint8 to the packed candidates (`layout.size`,) float32."""
-        values: tuple[Tensor, ...] = (image,)
-        for _, stage in self.stages():
-            values = stage(*values)
-        return values[0]
-
-    def stages(self) -> list[tuple[str, Callable[..., tuple[Tensor, ...]]]]:
-        """The graph in pieces: each takes what the one before gives, the first one the image."""
-        return [
-            ("prepare", lambda image: (self.prepare(image),)),
-            ("backbone", lambda images: (self.network.features(images),)),
-            ("proposals", lambda features: (features, *self.propose(features))),
-            (
-                "pooling",
-                lambda features, boxes, *rest: (self.pool(features, boxes), boxes, *rest),
-            ),
-            (
-                "roi features",
-                lambda pooled, *rest: (self.network.roi_vectors(pooled), *rest),
-            ),
-            ("candidates", lambda *values: (self.pack(*values),)),
-        ]
+        """An RGB image (H, W, 3) uint8 to the packed candidates of this look."""
+        features = self.network.features(self.prepare(image))
+        boxes, real = self.propose(features)
+        rois = self.network.roi_vectors(self.pool(features, boxes))
+        return self.pack(rois, boxes, real)
 
     def prepare(self, image: Tensor) -> Tensor:
         """As `DopeNetwork.prepare`."""
         network = self.network
-        planes = image.float().permute(2, 0, 1)[None]
-        resized = F.interpolate(planes, self.shape, mode="bilinear", align_corners=False)
+        resized = planes = image.float().permute(2, 0, 1)[None].contiguous()
+        if self.shape != tuple(image.shape[:2]):
+            resized = F.interpolate(planes, self.shape, mode="bilinear", align_corners=False)
         normalised = (resized / 255 - network.mean.float()) / network.std.float()
         return F.pad(normalised, (0, self.padding[1], 0, self.padding[0])).to(network.dtype)
 
-    def propose(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes (K, 4) in px of the network's input, which of them are real (K,), and a flag."""
+    def propose(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Boxes (K, 4) in px of the network's input, and which of them are real (K,)."""
         rpn = self.network.rpn
         (logits,), (deltas,) = rpn.head([features.coarse])
         logits = logits.permute(0, 2, 3, 1).reshape(-1)
@@ -206,12 +129,12 @@ class StaticDope(nn.Module):
         count = min(rpn.pre_nms_top_n(), logits.shape[0])
         _, best = logits.topk(count)
         boxes = decode_boxes(deltas[best], self.anchors[best], self.shape)
-        keep, converged = suppress(boxes, rpn.usable(boxes), rpn.nms_thresh, NMS_ROUNDS)
+        keep = suppress(boxes, rpn.usable(boxes, self.mode), rpn.nms_thresh, NMS_ROUNDS)
         # The first K kept ones: a key that is larger for kept boxes, and for better ones.
         order = torch.arange(count, 0, -1, dtype=boxes.dtype, device=boxes.device)
         key, chosen = (keep * count + order).topk(self.proposals)
         real = (key > count).to(boxes.dtype)
-        return boxes[chosen] * real[:, None], real, converged
+        return boxes[chosen] * real[:, None], real
 
     def pool(self, features: Features, boxes: Tensor) -> Features:
         """As `DopeNetwork.pool`, for boxes (K, 4)."""
@@ -224,12 +147,14 @@ class StaticDope(nn.Module):
             return Features(coarse)
         return Features(coarse, pool_by_grid(features.heatmaps, boxes / HEATMAP_STRIDE, FINE))
 
-    def pack(self, rois: RoiFeatures, boxes: Tensor, real: Tensor, converged: Tensor) -> Tensor:
+    def pack(self, rois: RoiFeatures, boxes: Tensor, real: Tensor) -> Tensor:
         """The best candidates of every part, as `PackedLayout` says."""
-        packed = [converged.reshape(1)]
-        for name, count, _ in self.layout.rows:
-            packed.append(self.best_candidates(name, rois, boxes, real, count).reshape(-1))
-        return torch.cat(packed)
+        return torch.cat(
+            [
+                self.best_candidates(name, rois, boxes, real, count).reshape(-1)
+                for name, count, _ in self.rows
+            ]
+        )
 
     def best_candidates(
         self, name: str, rois: RoiFeatures, boxes: Tensor, real: Tensor, count: int
@@ -298,14 +223,14 @@ def decode_boxes(deltas: Tensor, anchors: Tensor, shape: tuple[int, int]) -> Ten
     return torch.stack([x0, y0, x1, y1], dim=1)
 
 
-def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple[Tensor, Tensor]:
+def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> Tensor:
     """Greedy non-maximum suppression of boxes (N, 4), best first, without a data-dependent shape.
 
     A box stays if no better box that stays overlaps it: a fixed point, reached from below in as
     many rounds as the longest chain of boxes that suppress one another.
 
     Returns:
-        Which boxes stay (N,) as 0 and 1, and 1 if the fixed point was reached, else 0.
+        Which boxes stay (N,) as 0 and 1; exact if the fixed point was reached.
     """
     x0, y0, x1, y1 = boxes.unbind(dim=1)
     area = (x1 - x0) * (y1 - y0)
@@ -318,10 +243,8 @@ def suppress(boxes: Tensor, valid: Tensor, max_iou: float, rounds: int) -> tuple
     iou = overlap / (area[:, None] + area - overlap)
     better = torch.tril((iou > max_iou).to(boxes.dtype), -1)
     allowed = valid.to(boxes.dtype)[:, None]
-    keep = before = allowed
+    keep = allowed
     for _ in range(rounds):
-        before = keep
         # 1 where it is allowed and no better one that stays overlaps it, else 0 or less.
         keep = torch.addmm(allowed, better, keep, alpha=-1).relu()
-    converged = ((keep - before).abs().sum() < 0.5).to(boxes.dtype)
-    return keep[:, 0], converged
+    return keep[:, 0]

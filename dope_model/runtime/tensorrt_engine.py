@@ -27,22 +27,11 @@ import torch
 from dope_model.cache import file_digest
 from dope_model.checkpoint import Checkpoint
 from dope_model.network.config import Mode
-from dope_model.runtime.export import (
-    INPUT,
-    OUTPUT,
-    GraphCache,
-    Variant,
-    graphs_folder,
-)
-from dope_model.runtime.graph_engine import (
-    EngineError,
-    GraphEngine,
-    GraphRunner,
-    PartCandidatesFinder,
-)
-from dope_model.runtime.static_graph import PackedLayout
-from dope_model.runtime.torch_engine import EagerEngine, pick_device
-from dope_model.runtime.uploads import Uploads
+from dope_model.runtime.canvas import Canvas
+from dope_model.runtime.engine import EngineError, GraphEngine, GraphRunner
+from dope_model.runtime.graphs import graph_file, graphs_folder, make_room, writing
+from dope_model.runtime.torch_engine import pick_device
+from dope_model.runtime.variant import INPUT, OUTPUT, Variant
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +52,7 @@ class EngineKey:
     Attributes:
         graph: SHA-256 of the ONNX file.
         tensorrt: version.
-        gpu: name and compute capability.
+        gpu: name, compute capability, multiprocessors and memory.
         precision: of the convolutions.
     """
 
@@ -120,11 +109,13 @@ class EngineCache:
     def _write(self, plan: bytes) -> None:
         header = {"key": asdict(self.key), "sha256": hashlib.sha256(plan).hexdigest()}
         new = self.path.with_suffix(f".new{os.getpid()}")
-        try:
-            new.write_bytes(_MAGIC + json.dumps(header).encode() + b"\n" + plan)
-            new.replace(self.path)
-        finally:
-            new.unlink(missing_ok=True)
+        with writing(self.path.parent):
+            try:
+                new.write_bytes(_MAGIC + json.dumps(header).encode() + b"\n" + plan)
+                new.replace(self.path)
+            finally:
+                new.unlink(missing_ok=True)
+            make_room(self.path.parent, self.path)
 
 
 def build_plan(trt: ModuleType, graph: Path, configure: Callable[..., None] | None = None) -> bytes:
@@ -217,11 +208,8 @@ class TensorRtEngine(GraphEngine):
         self.device = pick_device("cuda" if device == "auto" else device)
         if self.device.type != "cuda":
             raise ValueError(f"engine tensorrt needs an NVIDIA GPU, not device {device!r}")
-        self._uploads = Uploads(self.device)
-        self.prefetch = self._uploads.begin
         # The op is one that TensorRT does not know.
         self._variant = Variant(half=mode.half)
-        self._graphs = GraphCache(checkpoint, mode)
         with torch.cuda.device(self.device):
             self._log = _make_log(self._trt)
             self._runtime = self._trt.Runtime(self._log)
@@ -234,18 +222,18 @@ class TensorRtEngine(GraphEngine):
     def _precision(self) -> str:
         return "FP16" if self.mode.half else "float32"
 
-    def build(self, height: int, width: int) -> EngineCache:
-        """See to it that the engine for images of that size is in the cache folder.
+    def build(self, canvas: Canvas) -> EngineCache:
+        """See to it that the engine for a canvas is in the cache folder.
 
         Raises:
             EngineError: it cannot be built.
         """
-        cache, graph = self._cache(height, width)
+        cache, graph = self._cache(canvas)
         self._plan(cache, graph)
         return cache
 
-    def make_runner(self, height: int, width: int) -> GraphRunner:
-        cache, graph = self._cache(height, width)
+    def make_runner(self, canvas: Canvas) -> GraphRunner:
+        cache, graph = self._cache(canvas)
         with torch.cuda.device(self.device):
             engine = self._runtime.deserialize_cuda_engine(self._plan(cache, graph))
             if engine is None:
@@ -255,18 +243,15 @@ class TensorRtEngine(GraphEngine):
             context = engine.create_execution_context() if engine is not None else None
         if context is None:
             raise EngineError(f"TensorRT cannot load the engine: {self._log.last_error}")
-        layout = PackedLayout.for_images(
-            self.checkpoint.config, self.mode, height, width, self._variant.candidates
-        )
-        return self._run_on(engine, context, (height, width, 3), layout.size)
+        return self._run_on(engine, context, canvas.shape, self.layout(canvas).size)
 
-    def make_eager(self) -> PartCandidatesFinder:
-        return EagerEngine(self.checkpoint, self.mode, str(self.device))
-
-    def _cache(self, height: int, width: int) -> tuple[EngineCache, Path]:
-        graph = self._graphs.graph(height, width, self._variant)
+    def _cache(self, canvas: Canvas) -> tuple[EngineCache, Path]:
+        graph = graph_file(self.checkpoint, self.mode, canvas, self._variant)
         properties = torch.cuda.get_device_properties(self.device)
-        gpu = f"{properties.name} sm_{properties.major}{properties.minor}"
+        gpu = (
+            f"{properties.name} sm_{properties.major}{properties.minor}, "
+            f"{properties.multi_processor_count} SMs, {properties.total_memory >> 20} MiB"
+        )
         key = EngineKey(file_digest(graph), self._trt.__version__, gpu, self._precision)
         name = re.sub(r"[^A-Za-z0-9]+", "_", gpu)
         return EngineCache(graphs_folder() / f"{graph.stem}-{name}.engine", key), graph
@@ -278,6 +263,7 @@ class TensorRtEngine(GraphEngine):
     def _run_on(self, engine, context, shape: tuple[int, int, int], size: int) -> GraphRunner:
         stream = torch.cuda.Stream(self.device)
         image = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        host_image = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         packed = torch.zeros(size, dtype=torch.float32, device=self.device)
         host_packed = torch.empty(size, dtype=torch.float32, pin_memory=True)
         torch.cuda.synchronize(self.device)
@@ -290,8 +276,9 @@ class TensorRtEngine(GraphEngine):
             raise EngineError(f"TensorRT's engine has other inputs: {self._log.last_error}")
 
         def run(rgb: np.ndarray, _alive=engine) -> np.ndarray:
+            np.copyto(host_image.numpy(), rgb)
             with torch.cuda.device(self.device), torch.cuda.stream(stream):
-                image.copy_(self._uploads.take(rgb))
+                image.copy_(host_image, non_blocking=True)
                 if not context.execute_async_v3(stream.cuda_stream):
                     raise EngineError(f"TensorRT could not run: {self._log.last_error}")
                 host_packed.copy_(packed, non_blocking=True)

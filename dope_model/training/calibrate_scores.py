@@ -88,7 +88,7 @@ def fit_scores(
     """Curves by part, and rows that say how good a fit is on pictures that were held out of it.
 
     Args:
-        engine: of the checkpoint, from `runtime.load_looks`.
+        engine: of the checkpoint, from `runtime.load_engine`.
         sets: of pictures and their labels; of a picture without people, parts without instances.
     """
     from dope_model.pictures import read_rgb

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dope_model.errors import Failure
 from dope_model.network.backbone import pretrained_parameters, stages_of
-from dope_model.network.config import Mode, NetworkConfig, PartConfig
-from dope_model.network.dope import PAD_TO, DopeNetwork
+from dope_model.network.config import PAD_TO, Mode, NetworkConfig, PartConfig
+from dope_model.network.dope import DopeNetwork
 from dope_model.network.keypoint_head import HEATMAPS
 from dope_model.network.roi_features import Features
 from dope_model.skeleton import PARTS

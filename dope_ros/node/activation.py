@@ -89,16 +89,13 @@ class Activation:
         return self._decoder.stop() + self._detector.stop()
 
     def _take(self, message: Frame) -> None:
-        """Pass an image to the detector, decoded in parallel if that pays, and uploaded if the
-        device is a GPU. In the decoder's thread."""
+        """Pass an image to the detector, decoded in parallel if that pays. In the decoder's
+        thread."""
         incoming = _Incoming(message)
-        prefetch = self.pipeline.prefetch
-        if prefetch or self.decoding_share > WORTH_DECODING_AHEAD:
+        if self.decoding_share > WORTH_DECODING_AHEAD:
             # The detector's thread will meet the same error and report it.
             with suppress(Exception):
-                rgb = incoming.decoded(self.pipeline)
-                if prefetch:
-                    prefetch(rgb)
+                incoming.decoded(self.pipeline)
         if self._detector.offer(incoming):
             self._node.statistics.skipped("newer image")
 

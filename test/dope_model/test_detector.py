@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import cv2
 import numpy as np
@@ -42,6 +41,7 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
     from dope_model.postprocess.assembly import assemble
     from dope_model.postprocess.candidates import Candidates
     from dope_model.postprocess.fusion import detect_parts
+    from dope_model.runtime.canvas import canvas_for
     from dope_model.runtime.static_graph import for_inference
 
     detector = WholeBodyDetector.load(str(weights), device="cpu", engine="torch")
@@ -56,10 +56,12 @@ def test_a_weights_file_becomes_a_detector(weights, picture):
     # Folded as the engine does it: scores that nearly tie would fall in another order otherwise.
     network = for_inference(checkpoint.build(MODES["realtime"]), half=False)
     network = network.to(memory_format=torch.channels_last)
-    found = network(torch.from_numpy(picture).permute(2, 0, 1), thresholds)
+    canvas = canvas_for(*picture.shape[:2], MODES["realtime"])
+    found = network(torch.from_numpy(canvas.fit(picture)).permute(2, 0, 1), thresholds)
     fields = ("classes", "scores", "boxes", "keypoints_2d", "keypoints_3d", "confidence")
     candidates = {
-        n: Candidates(n, *(getattr(c, f).numpy() for f in fields)) for n, c in found.items()
+        n: canvas.back(Candidates(n, *(getattr(c, f).numpy() for f in fields)), *picture.shape[:2])
+        for n, c in found.items()
     }
     parts = detect_parts(candidates, checkpoint.integration, picture.shape)
     assert len(people) > 0
@@ -72,12 +74,6 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
     pytest.importorskip("torch")
     with pytest.raises(FileNotFoundError, match="no weights file"):
         WholeBodyDetector.load(str(tmp_path / "none.safetensors"))
-
-
-def test_without_pytorch_it_says_what_to_install_and_what_does_without(monkeypatch):
-    monkeypatch.setitem(sys.modules, "dope_model.checkpoint", None)
-    with pytest.raises(ImportError, match="pip install torch torchvision.*'experts' needs none"):
-        WholeBodyDetector.load()
 
 
 def test_devices_that_are_not_here_are_named(weights):
@@ -109,7 +105,16 @@ def test_detect_writes_poses_and_pictures(weights, picture, tmp_path, capsys):
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), picture)
     cv2.imwrite(str(folder / "b.jpg"), picture[:, ::-1])
-    arguments = ["detect", str(folder), "--out", str(out), "--model", str(weights)]
+    arguments = [
+        "detect",
+        str(folder),
+        "--out",
+        str(out),
+        "--model",
+        str(weights),
+        "--engine",
+        "eager",
+    ]
     assert main(arguments) == 0
     records = [json.loads(line) for line in (out / "poses.jsonl").read_text().splitlines()]
     assert [r["file"] for r in records] == [str(folder / "a.png"), str(folder / "b.jpg")]
@@ -127,8 +132,9 @@ def test_detect_draws_some_pictures_on_one_sheet(weights, picture, tmp_path):
         cv2.imwrite(str(folder / f"{number}.png"), picture)
 
     def files(out, seed):
-        arguments = ["detect", str(folder), "--out", str(out), "--model", str(weights), "--sheet",
-                     "--no-pictures", "--random", "3", "--seed", str(seed)]  # fmt: skip
+        arguments = ["detect", str(folder), "--out", str(out), "--model", str(weights)]
+        arguments += ["--engine", "eager", "--sheet", "--no-pictures"]
+        arguments += ["--random", "3", "--seed", str(seed)]
         assert main(arguments) == 0
         lines = (out / "poses.jsonl").read_text().splitlines()
         return [json.loads(line)["file"] for line in lines]
@@ -148,7 +154,10 @@ def test_detect_keeps_pictures_of_one_name_apart(weights, picture, tmp_path):
     cv2.imwrite(str(tmp_path / "a" / "2.png"), picture)
     out = tmp_path / "out"
     folders = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert main(["detect", *folders, "--out", str(out), "--model", str(weights)]) == 0
+    assert (
+        main(["detect", *folders, "--out", str(out), "--model", str(weights), "--engine", "eager"])
+        == 0
+    )
     drawn = sorted(path.name for path in out.glob("*.png"))
     assert len(drawn) == 3 and "2_png_poses.png" in drawn
     assert [n.endswith(("_a_1_png_poses.png", "_b_1_png_poses.png")) for n in drawn].count(
@@ -161,7 +170,17 @@ def test_detect_goes_on_after_a_bad_picture(weights, picture, tmp_path, capsys):
     cv2.imwrite(str(good), picture)
     bad.write_bytes(b"not a picture")
     out = tmp_path / "out"
-    arguments = ["detect", str(bad), str(good), "--out", str(out), "--model", str(weights)]
+    arguments = [
+        "detect",
+        str(bad),
+        str(good),
+        "--out",
+        str(out),
+        "--model",
+        str(weights),
+        "--engine",
+        "eager",
+    ]
     assert main([*arguments, "--no-pictures"]) == 1
     assert len((out / "poses.jsonl").read_text().splitlines()) == 1
     assert "bad.png is not a picture" in capsys.readouterr().err

@@ -29,7 +29,6 @@ class LightDetector:
     """
 
     description = "light detector"
-    prefetch = None
 
     def __init__(self, seconds: float = 0.0, load_seconds: int = 0) -> None:
         self.seen: list[int] = []

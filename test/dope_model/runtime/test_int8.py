@@ -169,14 +169,14 @@ def test_ranges_are_what_convolutions_see(backbone, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
     checkpoint = small_checkpoint(("body",), backbone)
-    images = [picture(96, 128, seed) for seed in range(2)]
+    images = [picture(128, 170, seed) for seed in range(2)]
     ranges = measure_ranges(checkpoint, checkpoint.mode, images)
 
     engine = EagerEngine(checkpoint, checkpoint.mode, "cpu")
     seen: dict[str, list[tuple[float, float]]] = {}
     convolutions = {
         name: module
-        for name, module in engine.network.named_modules()
+        for name, module in engine.networks[0].named_modules()
         if isinstance(module, torch.nn.Conv2d)
     }
     for name, module in convolutions.items():
@@ -198,7 +198,7 @@ def test_ranges_are_what_convolutions_see(backbone, tmp_path, monkeypatch):
     assert compared > 40
 
     in_float = set(convolutions) - set(ranges)
-    layers = tuple(f"backbone.{name}" for name in float_layers_of(engine.network.backbone))
+    layers = tuple(f"backbone.{name}" for name in float_layers_of(engine.networks[0].backbone))
     assert {n for n in convolutions if n.startswith(layers)} <= in_float
     assert {"rpn.head.cls_logits", "rpn.head.bbox_pred"} <= in_float
     assert next(iter(convolutions)) in in_float

@@ -16,9 +16,11 @@ from test_static_graph import picture  # noqa: E402
 from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import save_checkpoint  # noqa: E402
 from dope_model.runtime import load_engine  # noqa: E402
-from dope_model.runtime.export import Variant, export_onnx  # noqa: E402
-from dope_model.runtime.graph_engine import EngineError  # noqa: E402
+from dope_model.runtime.canvas import Canvas  # noqa: E402
+from dope_model.runtime.engine import EngineError  # noqa: E402
+from dope_model.runtime.export import export_onnx  # noqa: E402
 from dope_model.runtime.tensorrt_engine import EngineCache, EngineKey, build_plan  # noqa: E402
+from dope_model.runtime.variant import Variant  # noqa: E402
 
 KEY = EngineKey("a1b2", "10.3.0", "Orin sm_87", "FP16")
 
@@ -150,7 +152,7 @@ def test_tensorrt_takes_the_graph(backbone, pooling, tmp_path):
     checkpoint = small_checkpoint(backbone=backbone)
     path = tmp_path / "graph.onnx"
     mode = dataclasses.replace(checkpoint.mode, min_box=20, max_box=90)
-    export_onnx(checkpoint, mode, 96, 128, path, Variant(pooling, half=True))
+    export_onnx(checkpoint, mode, Canvas(128, 170), path, Variant(pooling, half=True))
 
     def for_ampere(config):
         config.num_compute_capabilities = 1
@@ -175,7 +177,7 @@ def test_what_tensorrt_cannot_take_is_named(tmp_path):
     trt = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx")
     checkpoint = small_checkpoint()
     path = tmp_path / "graph.onnx"
-    export_onnx(checkpoint, checkpoint.mode, 96, 128, path, Variant("op"))
+    export_onnx(checkpoint, checkpoint.mode, Canvas(128, 170), path, Variant("op"))
     with pytest.raises(EngineError, match="(?i)cannot take the graph .*roialign"):
         build_plan(trt, path)
 
@@ -188,7 +190,7 @@ def test_tensorrt_gives_about_the_eager_results(tmp_path, monkeypatch):
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path))
     checkpoint = small_checkpoint()
     half = dataclasses.replace(checkpoint.mode, half=True)
-    rgb = picture(96, 128)
+    rgb = picture(128, 170)
     for _ in range(2):  # built, and then out of the cache
         engine = load_engine("tensorrt", checkpoint, half, "cuda")
         engine.min_scores = NO_SCORE

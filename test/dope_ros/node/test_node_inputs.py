@@ -206,23 +206,6 @@ def test_the_next_image_is_decoded_while_the_detector_works(graph, stand_in, mon
     assert graph.spin_until(lambda: 4 in detector.seen)
 
 
-def test_the_next_image_is_brought_to_the_device_while_the_detector_works(
-    graph, stand_in, monkeypatch
-):
-    node, detector = stand_in
-    brought = []
-    monkeypatch.setattr(detector, "prefetch", lambda rgb: brought.append(int(rgb[0, 0, 0])))
-    camera = graph.node.create_publisher(Image, "image", RELIABLE)
-    graph.listen(WholeBodyPoseArray, "poses")
-    detector.gate.clear()
-    assert graph.publish_until(camera, image_at(grey(1), 1), lambda: detector.seen)
-    camera.publish(image_at(grey(2), 2))
-    assert graph.spin_until(lambda: 2 in brought)
-    assert detector.seen == [1]
-    detector.gate.set()
-    assert graph.spin_until(lambda: 2 in detector.seen)
-
-
 def test_a_burst_at_five_times_the_sustainable_rate_makes_no_queue(graph, start):
     """All times are told against the node's own time per image."""
     seconds_per_image = 0.2

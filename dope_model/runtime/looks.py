@@ -1,0 +1,38 @@
+"""Two looks at an image: small instances from the first, large ones from a smaller copy of it.
+
+A network knows people of the sizes that it was trained on. Of each look only the candidates in its
+range of sizes count, as in Singh and Davis, "An Analysis of Scale Invariance in Object Detection -
+SNIP" (CVPR 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dope_model.network.config import SecondLook
+from dope_model.postprocess.candidates import Candidates
+
+
+def candidates_that_count(
+    looks: Sequence[Mapping[str, Candidates]], second_look: SecondLook | None
+) -> dict[str, Candidates]:
+    """By part, of the candidates of one or both looks those that count.
+
+    Args:
+        looks: in px of the first look's input.
+    """
+    found = dict(looks[0])
+    if second_look is None:
+        return found
+    for part, largest in second_look.largest.items():
+        if part in found:
+            small = found[part].select(_longer_sides(found[part]) <= largest)
+            large = looks[1][part].select(_longer_sides(looks[1][part]) > largest)
+            found[part] = Candidates.concatenate([small, large])
+    return found
+
+
+def _longer_sides(candidates: Candidates) -> np.ndarray:
+    return (candidates.boxes[:, 2:] - candidates.boxes[:, :2]).max(axis=1)

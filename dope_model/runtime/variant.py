@@ -1,0 +1,29 @@
+"""What graphs are called, and what may differ between those of one network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INPUT, OUTPUT = "image", "packed"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What may differ between graphs of the same weights for the same canvas.
+
+    Attributes:
+        pooling: see `StaticDope`. TensorRT takes no "op".
+        half: convolutions and linear layers in FP16; see `for_inference`.
+    """
+
+    pooling: str | None = None
+    half: bool = False
+
+    @property
+    def name(self) -> str:
+        """Short, for file names."""
+        return f"{self.pooling or 'any'}-{'fp16' if self.half else 'fp32'}"
+
+
+FOR_CPU = Variant(pooling="op")
+"""OpenVINO's and ONNX Runtime's own RoIAlign beats both of its replacements."""
