@@ -16,6 +16,7 @@ from dope_model.camera.rotation import rotate_back, rotate_image
 from dope_model.network.config import mode_named
 from dope_model.poses import PartDetections, WholeBody
 from dope_model.postprocess.assembly import assemble
+from dope_model.postprocess.scores import at_least
 from dope_model.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -82,11 +83,17 @@ class WholeBodyDetector:
         preset = experts_preset(model)
         if preset is not None:
             from dope_model.experts import load_experts
+            from dope_model.experts.scores import CURVES, probabilities
 
-            return cls(load_experts(preset), f"part experts ({preset})")
+            experts = load_experts(preset)
+            least = {part: curve.min_score for part, curve in CURVES.items()}
+
+            def find(rgb: np.ndarray) -> dict[str, PartDetections]:
+                return at_least(probabilities(experts(rgb), rgb.shape), least)
+
+            return cls(find, f"part experts ({preset})", min_scores=least)
         from dope_model.checkpoint import read_checkpoint
         from dope_model.postprocess.fusion import detect_parts
-        from dope_model.postprocess.scores import at_least
         from dope_model.runtime import load_engine
 
         checkpoint = read_checkpoint(model)

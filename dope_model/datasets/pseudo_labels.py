@@ -19,7 +19,7 @@ from dope_model.poses import PartDetections
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure an expert must be; scores of proposals integration are sums, often above 1.
+    """How sure an expert must be.
 
     Attributes:
         label: detections from this score on become labels.
@@ -58,6 +58,8 @@ def complete_labels(
         part: WholeBodyDetector.load(str(path), device, TRAINED, "eager")
         for part, path in experts.items()
     }
+    for finder in finders.values():
+        finder.min_scores.clear()
     samples = []
     for sample in tqdm(labels, unit="picture"):
         missing = [p for p in finders if p not in sample.parts or not sample.parts[p].complete]

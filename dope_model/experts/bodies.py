@@ -1,4 +1,4 @@
-"""What the experts know of one person's body, and what faces and hands need of it."""
+"""The experts' result for one person's body, and what faces and hands need of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIGHT_ARM = (12, 14, 16, 18, 20)
 """BlazePose's shoulder, elbow, wrist, little and index finger."""
 
 MINIMUM_JOINTS = 3
-"""Trusted joints without which a body says too little."""
+"""Fewest trusted joints of a body."""
 
 _JOINT_OF_POSE_POINT = (
     *["head"] * 11, "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
@@ -34,8 +34,8 @@ class Body:
     """One person's body.
 
     Attributes:
-        score: 0..1, how well independent looks agree on it.
-        pose: the mean of a plain and a mirrored look of BlazePose.
+        score: 0..1, how well independent passes agree on it.
+        pose: the mean of a plain and a mirrored pass of BlazePose.
         keypoints_2d: (13, 2) px; keypoints_3d: (13, 3) m.
         trusted: (13,) bool.
     """
@@ -61,10 +61,10 @@ class Body:
 
 
 def mean_pose(plain: Pose, mirrored: Pose) -> Pose:
-    """The mean of two looks.
+    """The mean of two passes.
 
-    The world model makes one side's limbs longer; in the mean with the mirrored look, right and
-    left limbs are as long.
+    The world model makes one side's limbs longer; in the mean with the mirrored pass, right and
+    left limbs have the same length.
     """
     return replace(
         plain,
@@ -76,13 +76,13 @@ def mean_pose(plain: Pose, mirrored: Pose) -> Pose:
 
 
 def pose_agreement(pose: Pose, other: Pose) -> float:
-    """Similarity of two looks, 0..1."""
+    """Similarity of two passes, 0..1."""
     return float(agreement(*pose.compared, *other.compared))
 
 
 @dataclass(frozen=True, eq=False)
 class BodyLooks:
-    """BlazePose's looks at one body: the `second` where the `first` says that it is, and the
+    """BlazePose's passes on one body: the `second` in the region from the `first`, and the
     `mirrored` one at the same place.
     """
 
@@ -92,12 +92,12 @@ class BodyLooks:
 
     @property
     def score(self) -> float:
-        """The smallest of the looks' scores."""
+        """The smallest of the passes' scores."""
         return min(look.score for look in (self.first, self.second, self.mirrored))
 
     @property
     def reproduced(self) -> float:
-        """Similarity of the plain and the mirrored look, 0..1."""
+        """Similarity of the plain and the mirrored pass, 0..1."""
         return pose_agreement(self.second, self.mirrored)
 
     @property
@@ -108,7 +108,7 @@ class BodyLooks:
 def look_at_body(
     picture: Picture, landmarker: PoseLandmarker, region: Region, give_up_below: float = 0.5
 ) -> BodyLooks | None:
-    """Three looks at the body in `region`; None when the first scores at most `give_up_below`."""
+    """Three passes on the body in `region`; None if the first scores at most `give_up_below`."""
     first = landmarker(picture, region)
     if first.score <= give_up_below:
         return None
@@ -139,7 +139,7 @@ def body_size(keypoints_2d: np.ndarray) -> float:
 def steady_joints(
     plain: Pose, mirrored: Pose, limit: float = 0.06, minimum_visibility: float = 0.5
 ) -> np.ndarray:
-    """(13,) bool: visible in both looks, which differ by less than `limit` body sizes."""
+    """(13,) bool: visible in both passes, which differ by less than `limit` body sizes."""
     joints, others = body_from_pose(plain.points), body_from_pose(mirrored.points)
     visibility = np.minimum(
         *(body_from_pose(p.visibility[:, None])[:, 0] for p in (plain, mirrored))
@@ -183,7 +183,7 @@ def head_box(body: Body, scale: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class WristView:
-    """Where to look for the hand of one wrist.
+    """The search region for the hand of one wrist.
 
     Attributes:
         is_left: the person's left.

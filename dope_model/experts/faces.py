@@ -1,4 +1,4 @@
-"""Faces: detections become meshes, and meshes that reproduce become landmarks."""
+"""Faces: detections become meshes, and meshes on which passes agree become landmarks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Face:
 def look_at_faces(
     picture: Picture, landmarker: FaceLandmarker, detections: SsdDetections
 ) -> list[Face]:
-    """The meshes of detected faces, each looked at twice; those that are clearly none left out."""
+    """The meshes of detected faces after two passes, without those that are clearly no faces."""
     regions = face_regions(detections)
     looks = zip(regions, detections.scores, detections.boxes, strict=True)
     faces = (look_at_face(picture, landmarker, r, float(score), box) for r, score, box in looks)
@@ -71,7 +71,7 @@ def look_at_faces(
 def look_at_face(
     picture: Picture, landmarker: FaceLandmarker, region: Region, score: float, box: np.ndarray
 ) -> Face | None:
-    """The mesh of the face in `region`, looked at twice; None when there clearly is none.
+    """The mesh of the face in `region` after two passes; None if there clearly is none.
 
     Args:
         score, box: of the detection that it begins with.
@@ -94,10 +94,10 @@ def look_at_face(
 
 
 def trusted_faces(faces: list[Face], heads: list[np.ndarray]) -> list[Face]:
-    """Faces that reproduce and are not small, each once.
+    """Each face once, if its passes agree and it is not small.
 
     Args:
-        heads: centres (2,) px of the heads of trusted bodies; on them a weaker detection will do.
+        heads: centres (2,) px of the heads of trusted bodies; a weaker detection is enough there.
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):

@@ -1,6 +1,6 @@
 """How fast the node is from image message to pose message, over a real ROS graph:
 
-    python -m dope_ros.tools.benchmark_node --model experts --seconds 20 --out report/
+    python -m dope_ros.tools.benchmark_node --model dope_lite experts --seconds 20 --out report/
 
 Starts dope_node as a process of its own, on a ROS domain of its own. For each image size it first
 sends one image at a time, which gives the latency without a queue and the time of one frame; then
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dope_model.benchmark.runner import add_model_argument
 from dope_model.weights import DEFAULT_MODEL
 from dope_ros.tools.demo import Processes, free_domain_id, isolated_environment, node_command
 
@@ -336,10 +337,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m dope_ros.tools.benchmark_node", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="parameter of dope_node (%(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="likewise")
+    add_model_argument(parser)
+    parser.add_argument("--device", default="auto", help="parameter of dope_node (%(default)s)")
     parser.add_argument("--mode", default="realtime", help="likewise")
     parser.add_argument("--engine", default="auto", help="likewise")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
@@ -348,20 +347,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     log_dir = options.out / "log"
     log_dir.mkdir(parents=True, exist_ok=True)
-    wanted = {name: getattr(options, name) for name in ("model", "device", "mode", "engine")}
-    command = node_command("dope_node", {**wanted, "exit_if_start_fails": True})
     sizes = {name: SIZES[name] for name in options.sizes}
-    try:
-        results, people = measure(command, sample_picture, sizes, options.seconds, log_dir)
-    except NodeFailedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    report = text(results, options.model, people)
-    (options.out / "node.md").write_text(report + "\n")
-    (options.out / "node.json").write_text(
-        json.dumps({"model": wanted, "sizes": [asdict(r) for r in results]}, indent=1) + "\n"
-    )
-    print(report)
+    reports, content = [], []
+    for model in dict.fromkeys(options.model or [DEFAULT_MODEL]):
+        wanted = {"model": model, **{n: getattr(options, n) for n in ("device", "mode", "engine")}}
+        command = node_command("dope_node", {**wanted, "exit_if_start_fails": True})
+        try:
+            results, people = measure(command, sample_picture, sizes, options.seconds, log_dir)
+        except NodeFailedError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        reports.append(text(results, model, people))
+        content.append({"model": wanted, "sizes": [asdict(r) for r in results]})
+        print(reports[-1])
+    (options.out / "node.md").write_text("\n\n".join(reports) + "\n")
+    (options.out / "node.json").write_text(json.dumps(content, indent=1) + "\n")
     return 0
 
 

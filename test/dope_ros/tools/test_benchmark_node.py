@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
+from dope_ros.tools import benchmark_node
 from dope_ros.tools.benchmark_node import Latencies, SizeResult, latencies_of, text
 
 LIGHT_NODE = ROOT / "test" / "helpers" / "light_node.py"
@@ -40,6 +41,23 @@ def test_the_report_names_a_latency_that_is_too_long():
     assert "NOT under two frame times (210.0 of 200.0 ms)" in said
     assert "beside the detector 10.0 ms, 10.0 % of the latency" in said
     assert "| VGA | twice the rate | 20.0 | 10.0 | 150.0 | 210.0 | 300.0 | 400.0 | 50 % |" in said
+
+
+def test_every_model_is_measured(monkeypatch, tmp_path, capsys):
+    latencies = Latencies(10, 10, 10.0, 100.0, 110.0, 120.0, 130.0)
+    result = SizeResult("VGA", 640, 480, latencies, latencies, 20.0, {}, None)
+    commands = []
+    monkeypatch.setattr(
+        benchmark_node, "measure", lambda command, *_: commands.append(command) or ([result], 2)
+    )
+    arguments = ["--model", "experts", "--model", "dope_lite", "--out", str(tmp_path)]
+    assert benchmark_node.main(arguments) == 0
+    assert ["model:='experts'" in c for c in commands] == [True, False]
+    said = (tmp_path / "node.md").read_text()
+    assert "# Node: experts, 2 people" in said and "# Node: dope_lite, 2 people" in said
+    measured = json.loads((tmp_path / "node.json").read_text())
+    assert [each["model"]["model"] for each in measured] == ["experts", "dope_lite"]
+    assert "# Node: dope_lite" in capsys.readouterr().out
 
 
 def test_a_run_against_a_detector_of_known_speed(tmp_path):
