@@ -25,7 +25,7 @@ from dope_model.experts.joints import body_from_pose, hand_to_mediapipe
 from dope_model.experts.landmarks import region_of_hand
 from dope_model.experts.models import NANODET, THUNDER, models_folder
 from dope_model.experts.onnx_models import MoveNet
-from dope_model.experts.people import PersonDetectors
+from dope_model.experts.people import SMALLEST, PersonDetectors
 from dope_model.experts.proposals import (
     Guess,
     NetworkProposals,
@@ -99,7 +99,8 @@ class GuidedExperts(FastExperts):
         return [
             Guess.of_movenet(self._movenet(picture, Region.around(box, 1.25)))
             for box in boxes
-            if not (box_ious(box[None], known) > _SAME_PERSON_IOU).any()
+            if max(box[2:] - box[:2]) >= SMALLEST
+            and not (box_ious(box[None], known) > _SAME_PERSON_IOU).any()
         ]
 
     def _proposed_faces(self, picture: Picture, proposed: PartDetections) -> list[Face]:

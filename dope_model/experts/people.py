@@ -28,6 +28,7 @@ from dope_model.experts.proposals import Guess
 from dope_model.experts.regions import Picture, Region
 from dope_model.experts.similarity import COCO_POINTS, agreement, distinct
 
+SMALLEST = 32  # px of the longer side: smaller persons have boxes, but no reliable poses
 _SAME_BOX = 0.5  # IoU
 _SHOULDERS, _HIPS = [5, 6], [11, 12]
 _TORSO = _SHOULDERS + _HIPS
@@ -169,7 +170,6 @@ class PeopleFinder:
         strict: keep only bodies that all models confirm.
     """
 
-    _SMALLEST = 32  # px of the longer side: smaller persons have boxes, but no reliable poses
 
     def __init__(self, threads: int, strict: bool = False) -> None:
         self._strict = strict
@@ -231,7 +231,7 @@ class PeopleFinder:
         """
         tracks = []
         for person in people:
-            if max(person.box[2:] - person.box[:2]) < self._SMALLEST:
+            if max(person.box[2:] - person.box[:2]) < SMALLEST:
                 continue
             for visible in (None, widened(person.box)):
                 region = Region.around(person.box, 1.25)
