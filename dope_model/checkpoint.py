@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig, SecondLook
 from dope_model.postprocess.scores import ScoreCurves
+from dope_model.network.heads import REGRESSION_WEIGHT
 from dope_model.postprocess.settings import IntegrationSettings
 from dope_model.weights import weights_file
 
@@ -329,6 +330,23 @@ def _load_authors(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: its contents cannot be used: {error!r}") from error
 
 
+def _divide_by_our_weight(
+    state: dict[str, Tensor], name: str, part: PartConfig, kwargs: Mapping[str, Any]
+) -> None:
+    """Scale a part's regressors, whose outputs are divided by the weights that the file declares,
+    for a network that divides them by `REGRESSION_WEIGHT`."""
+    factors = []
+    for dimensions in (2, 3):
+        declared = kwargs.get(f"pose{dimensions}d_reg_weights", REGRESSION_WEIGHT)
+        weight = float(declared[name] if isinstance(declared, Mapping) else declared)
+        factors += [REGRESSION_WEIGHT / weight] * (dimensions * part.joints)
+    scale = torch.tensor(factors).repeat(part.anchor_poses)
+    for tensor in ("weight", "bias"):
+        rows = state[f"branches.{name}.pose_pred.{tensor}"]
+        shape = (-1, 1) if rows.ndim == 2 else (-1,)
+        state[f"branches.{name}.pose_pred.{tensor}"] = rows * scale.view(shape)
+
+
 def _convert_authors(content: Mapping[str, Any]) -> Checkpoint:
     state = {}
     for key, tensor in content["state_dict"].items():
@@ -354,6 +372,8 @@ def _convert_authors(content: Mapping[str, Any]) -> Checkpoint:
             raise CheckpointError(
                 f"it declares {declared[name]} {name} anchor poses and has {part.anchor_poses}"
             )
+    for name, part in parts.items():
+        _divide_by_our_weight(state, name, part, kwargs)
     half = bool(content.get("half", False))
     config = NetworkConfig(
         parts=parts,

@@ -119,7 +119,8 @@ def _overlaps(candidates: Candidates, settings: IntegrationSettings) -> Overlaps
         return _box_overlaps(candidates.boxes, settings.th_iou)
     boxes = candidates.boxes
     joints = OVERLAP_JOINTS[settings.overlap_joints_name]
-    joints = list(range(candidates.joint_count)) if joints is None else list(joints)
+    everything = range(candidates.joint_count)
+    joints = [j for j in everything if joints is None or j in joints]
     poses = candidates.keypoints_2d
     variants = [poses[:, joints]]
     if settings.left_right_swapped:
@@ -209,7 +210,9 @@ def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.
         sureness = np.clip(candidates.sureness, *_SURENESS_RANGE)
         weights = weights * (sureness / (1 - sureness)) ** settings.sure_power
     if candidates.part == "body":
-        upper_body = candidates.classes >= settings.K
+        # Upper bodies begin at K, and the authors' code leaves out the first of their classes:
+        # checkpoints give the results that theirs gives.
+        upper_body = candidates.classes > settings.K
         weights[upper_body, LOWER_BODY_JOINTS] *= UPPER_BODY_LEG_WEIGHT
     return weights
 

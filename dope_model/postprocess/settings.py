@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-# Joints of body 13 that each joint-distance overlap looks at; None is all joints.
+# Joints that each joint-distance overlap looks at; 13 is the neck of bodies of 14 joints. None is
+# all joints.
 OVERLAP_JOINTS: dict[str, tuple[int, ...] | None] = {
     "torso": (4, 5, 10, 11),
-    "torsohead": (4, 5, 10, 11, 12),
-    "head": (12,),
-    "shoulderhead": (10, 11, 12),
+    "torsohead": (4, 5, 10, 11, 12, 13),
+    "head": (12, 13),
+    "shoulderhead": (10, 11, 12, 13),
     "mje": None,
 }
 # Thresholds of earlier versions, which `scores.ScoreCurves` replaces.

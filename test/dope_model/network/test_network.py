@@ -34,6 +34,7 @@ from dope_model.network.config import (  # noqa: E402
 )
 from dope_model.network.dope import DopeNetwork, resized_shape  # noqa: E402
 from dope_model.network.heads import poses_from_deltas  # noqa: E402
+from dope_model.network.roi_features import RoiFeatures  # noqa: E402
 
 
 class AuthorsLayout(nn.Module):
@@ -162,6 +163,29 @@ def test_authors_checkpoint_gives_the_reference_results(tmp_path, half, height, 
         assert torch.allclose(found[part].keypoints_3d.view(*shape, 3), poses[..., 2:], atol=1e-5)
     assert len(expected_boxes) == SMALL.proposals
     assert scores.std(0).max() > 1e-3, "the boxes must not all look alike"
+
+
+def test_authors_regression_weights_are_respected(tmp_path):
+    """2D offsets are raw / 2 and, of hands, raw / 10; 3D ones raw / 4."""
+    reference = with_random_weights(AuthorsLayout(0.0, SMALL.proposals), seed=1)
+    found = {}
+    for name, more in (
+        ("plain", {}),
+        ("other", {"pose2d_reg_weights": {"body": 2.0, "hand": 10.0, "face": 2.0},
+                   "pose3d_reg_weights": 4.0}),
+    ):  # fmt: skip
+        authors_file(tmp_path / name, reference)
+        content = torch.load(tmp_path / name)
+        content["dope_kwargs"] |= more
+        torch.save(content, tmp_path / name)
+        found[name] = load_checkpoint(tmp_path / name).build()
+    features = RoiFeatures(torch.randn(3, 2048, generator=torch.Generator().manual_seed(2)))
+    with torch.no_grad():
+        for part in PARTS:
+            plain, other = (found[name].branches[part](features).deltas for name in found)
+            factor = 0.5 if part == "hand" else 2.5
+            torch.testing.assert_close(other[..., :2], factor * plain[..., :2])
+            torch.testing.assert_close(other[..., 2:], 1.25 * plain[..., 2:])
 
 
 def test_authors_postprocessing_settings_are_kept(tmp_path):

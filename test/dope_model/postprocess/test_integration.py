@@ -71,7 +71,7 @@ def agreed_by_the_book(c: Candidates, s: IntegrationSettings, voters: list[int])
     pose = np.zeros(best_pose.shape)
     for joint in range(len(pose)):
         legs = c.part == "body" and joint < 4
-        upper = {j: 0.1 if legs and c.classes[j] >= s.K else 1 for j in voters}
+        upper = {j: 0.1 if legs and c.classes[j] > s.K else 1 for j in voters}
         weight = {j: weight_by_the_book(c, s, j, joint) * upper[j] for j in voters}
         place = {j: c.keypoints_2d[j, joint] for j in voters}
         near = [
@@ -135,7 +135,7 @@ def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
             for joint in range(poses.shape[1]):
                 weight = {j: weight_by_the_book(c, s, j, joint) for j in members}
                 if c.part == "body" and joint < 4:
-                    weight = {j: w * (0.1 if c.classes[j] >= s.K else 1) for j, w in weight.items()}
+                    weight = {j: w * (0.1 if c.classes[j] > s.K else 1) for j, w in weight.items()}
                 total = sum(weight.values())
                 mean[joint] = sum(w * poses[j, joint] for j, w in weight.items()) / total
             means.append(mean)
@@ -203,6 +203,28 @@ def test_upper_body_classes_hardly_move_the_legs():
     legs = 0.2 * 0.1 / 1.1
     assert found.keypoints_3d[0, :4, 0].tolist() == pytest.approx([legs] * 4)
     assert found.keypoints_3d[0, 4:, 0].tolist() == pytest.approx([0.1] * 9)
+
+
+def test_the_first_upper_body_class_moves_the_legs_as_in_the_authors_code():
+    boxes = [[0, 0, 100, 100]] * 2
+    for number, legs in ((10, 0.1), (11, 0.2 * 0.1 / 1.1)):
+        candidates = candidates_from("body", [0, number], [0.5, 0.5], boxes, [0.0, 0.2])
+        found = integrate(candidates, IntegrationSettings(K=10))
+        assert found.keypoints_3d[0, :4, 0].tolist() == pytest.approx([legs] * 4)
+
+
+@pytest.mark.parametrize("name", ["torsohead", "head", "shoulderhead"])
+def test_bodies_of_14_joints_overlap_by_their_neck_too(name):
+    """Two candidates whose necks alone are far apart."""
+    for joints, groups in ((13, 1), (14, 2)):
+        poses = np.zeros((2, joints, 2))
+        poses[1, 13:] = 1e3
+        candidates = Candidates(
+            "body", np.array([0, 0]), np.array([0.5, 0.4]), np.array([[0, 0, 100, 100]] * 2),
+            poses, np.zeros((2, joints, 3)),
+        )  # fmt: skip
+        found = integrate(candidates, IntegrationSettings(K=10, iou_func=name))
+        assert len(found) == groups
 
 
 def test_a_weak_mode_is_not_reported():
