@@ -1,6 +1,5 @@
 """The commands of `python -m dope_model`, one file each; each adds itself to the parser."""
 
-from dope_model.commands.backbone import add_backbone
 from dope_model.commands.benchmark import add_benchmark
 from dope_model.commands.calibrate import add_calibrate
 from dope_model.commands.complete import add_complete
@@ -9,10 +8,8 @@ from dope_model.commands.detect import add_detect
 from dope_model.commands.distillation_study import add_distillation_study
 from dope_model.commands.export import add_export
 from dope_model.commands.finetune import add_finetune
-from dope_model.commands.fit_regressors import add_fit_regressors
 from dope_model.commands.info import add_info
 from dope_model.commands.label import add_label
-from dope_model.commands.pack import add_pack
 from dope_model.commands.render import add_render
 from dope_model.commands.train import add_train
 
@@ -21,15 +18,12 @@ ALL = (
     add_info,
     add_label,
     add_render,
-    add_backbone,
     add_convert,
     add_train,
     add_finetune,
-    add_fit_regressors,
     add_calibrate,
     add_complete,
     add_distillation_study,
     add_benchmark,
-    add_pack,
     add_export,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dope_model.commands.train import experts_of
 from dope_model.skeleton import PARTS
 
 
@@ -14,7 +15,7 @@ def add_complete(subparsers: argparse._SubParsersAction) -> None:
         "complete",
         help=__doc__,
         description=__doc__ + " Existing annotations are kept; experts are weights files, "
-        "trained with `train --parts body` and the like.",
+        "trained with `train --recipe paper_body` and the like.",
     )
     parser.add_argument("labels", type=Path, help="a labels file")
     parser.add_argument("images", type=Path, help="the folder of its pictures")
@@ -25,11 +26,11 @@ def add_complete(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--label-score",
         type=float,
-        default=0.6,
-        help="lowest score of a detection that becomes a label",
+        default=0.9,
+        help="lowest score, a probability, of a detection that becomes a label",
     )
     parser.add_argument(
-        "--ignore-score", type=float, default=0.2,
+        "--ignore-score", type=float, default=0.3,
         help="lowest score of one that becomes an ignore region",
     )  # fmt: skip
     parser.set_defaults(run=run_complete)
@@ -39,10 +40,10 @@ def run_complete(options: argparse.Namespace) -> int:
     """Complete a labels file."""
     from dope_model.datasets.labels import LabelSet
     from dope_model.datasets.pseudo_labels import Confidence, complete_labels
-    from dope_model.training.loop import load_expert
+    from dope_model.training.fresh import load_expert
 
     confidence = Confidence(options.label_score, options.ignore_score)
-    experts = {p: e for p in PARTS if (e := getattr(options, f"{p}_expert")) is not None}
+    experts = experts_of(options)
     if not experts:
         raise ValueError("name at least one expert, such as --hand-expert WEIGHTS")
     for part, path in experts.items():

@@ -18,8 +18,10 @@ def add_distillation_study(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("images", type=Path, help="the folder of its pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
     parser.add_argument("--lspet", type=Path, help="Leeds Sports Pose, to evaluate bodies")
-    parser.add_argument("--backbone", default="mobilenet_v2")
-    parser.add_argument("--backbone-weights", type=Path, help="from the command `backbone`")
+    parser.add_argument("--backbone", default="mobilenet_v2_keypoints")
+    parser.add_argument(
+        "--backbone-package", type=Path, help="with its weights; see training/pretrained.py"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one study for each")
     parser.add_argument(
@@ -35,15 +37,15 @@ def run_distillation_study(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from dope_model.benchmark.report import markdown_table
-    from dope_model.commands.train import with_changes
     from dope_model.runtime.torch_engine import pick_device
+    from dope_model.training.changes import with_changes
     from dope_model.training.distillation_study import DistillationStudy, StudySettings
 
     settings = with_changes(replace(StudySettings(), backbone=options.backbone), options.set)
     for seed in options.seed:
         study = DistillationStudy(
             options.labels, options.images, options.out / f"seed {seed}", settings,
-            options.backbone_weights, seed, options.lspet, str(pick_device(options.device)),
+            options.backbone_package, seed, options.lspet, str(pick_device(options.device)),
         )  # fmt: skip
         rows = study.run()
         print(f"seed {seed}:\n{markdown_table(rows)}")

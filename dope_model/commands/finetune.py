@@ -30,11 +30,13 @@ def add_finetune(subparsers: argparse._SubParsersAction) -> None:
 def run_finetune(options: argparse.Namespace) -> int:
     """Widen the network's last body layer and train it."""
     from dope_model.checkpoint import load_checkpoint
-    from dope_model.commands.train import run_trainer, with_changes
     from dope_model.runtime.torch_engine import pick_device
+    from dope_model.training.changes import with_changes
     from dope_model.training.data import Source
     from dope_model.training.fourteen_joints import freeze_all_but_body_poses, widened
-    from dope_model.training.loop import Trainer, TrainingSettings
+    from dope_model.training.loop import Trainer
+    from dope_model.training.settings import TrainingSettings
+    from dope_model.training.stopping import stops_when_asked
 
     settings = with_changes(TrainingSettings(epochs=5), options.set)
     trainer = Trainer(
@@ -45,6 +47,7 @@ def run_finetune(options: argparse.Namespace) -> int:
         pick_device(options.device),
     )
     freeze_all_but_body_poses(trainer)
-    run_trainer(trainer, options.max_batches)
+    with stops_when_asked(trainer.stop):
+        trainer.run(options.max_batches)
     print(f"{options.out}: weights of 14 body joints after {trainer.batch} batches")
     return 0

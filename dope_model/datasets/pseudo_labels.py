@@ -11,33 +11,36 @@ from tqdm import tqdm
 from dope_model.boxes import box_iou
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample
 from dope_model.datasets.teacher_labels import labels_from_detections
+from dope_model.datasets.videos import read_labelled
 from dope_model.detector import WholeBodyDetector
 from dope_model.network.config import TRAINED
-from dope_model.pictures import read_rgb
-from dope_model.poses import PartDetections
+from dope_model.poses import PartDetections, boxes_around
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure an expert must be.
+    """How probable an expert's detection must be; scores are probabilities.
 
     Attributes:
-        label: detections from this score on become labels.
+        label: detections from this score on become labels. Wrong labels cost more than missing
+            ones, which become regions to ignore.
         ignore: those between this score and `label` become regions to ignore: likely a person, but
             not a pose to learn.
     """
 
-    label: float = 0.6
-    ignore: float = 0.2
+    label: float = 0.9
+    ignore: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ignore <= self.label:
+        if not 0 <= self.ignore <= self.label <= 1:
             raise ValueError(
-                f"0 <= ignore <= label is needed, not ignore {self.ignore}, label {self.label}"
+                "scores are probabilities: 0 <= ignore <= label <= 1 is needed, not ignore "
+                f"{self.ignore}, label {self.label}"
             )
 
 
-# A detection that overlaps an annotated instance this much is that instance.
+# A detection whose box overlaps an annotated instance's this much, both around the joints that are
+# annotated, is that instance.
 SAME_INSTANCE_IOU = 0.3
 
 
@@ -48,7 +51,7 @@ def complete_labels(
     confidence: Confidence,
     device: str = "auto",
 ) -> LabelSet:
-    """Labels whose missing parts are completed by what experts find in the pictures.
+    """Labels whose missing parts and joints are completed by what experts find in the pictures.
 
     Args:
         images: the folder of the pictures.
@@ -62,21 +65,29 @@ def complete_labels(
         finder.min_scores.clear()
     samples = []
     for sample in tqdm(labels, unit="picture"):
-        missing = [p for p in finders if p not in sample.parts or not sample.parts[p].complete]
+        missing = [part for part in finders if _lacks(sample, part)]
         found = {}
         if missing:
-            rgb = read_rgb(images / sample.file)
+            rgb = read_labelled(images / sample.file)
             found = {part: finders[part].find_parts(rgb)[part] for part in missing}
         samples.append(complete_sample(sample, found, confidence))
     return LabelSet(samples, labels.about)
 
 
+def _lacks(sample: Sample, part: str) -> bool:
+    """Whether an instance may be missing, or a joint is."""
+    own = sample.parts.get(part)
+    return own is None or not own.complete or not (own.valid_2d & own.valid_3d).all()
+
+
 def complete_sample(
     sample: Sample, found: dict[str, PartDetections], confidence: Confidence
 ) -> Sample:
-    """A sample whose missing annotations are completed by experts' detections.
+    """A sample whose missing annotations are completed by experts' detections (equation 1).
 
-    Parts that are annotated completely stay as they are, and so does every annotated instance.
+    What is annotated stays. Joints that an annotated instance lacks, in 2D or in 3D, come from the
+    expert's estimates of it; the masks `valid_2d` and `valid_3d` say which may be learned from.
+    Further instances come in where not all are annotated.
 
     Args:
         found: the detections of experts in the sample's picture, by part.
@@ -84,28 +95,67 @@ def complete_sample(
     parts = dict(sample.parts)
     for part, detections in found.items():
         given = parts.get(part)
-        if given is None or not given.complete:
-            parts[part] = _completed(given, detections, confidence, sample)
+        if given is None:
+            joints = detections.keypoints_2d.shape[1]
+            given = PartLabels.empty(part, joints, complete=False)
+        parts[part] = _completed(given, detections, confidence, sample)
     return replace(sample, parts=parts)
 
 
 def _completed(
-    given: PartLabels | None, found: PartDetections, confidence: Confidence, sample: Sample
+    given: PartLabels, found: PartDetections, confidence: Confidence, sample: Sample
 ) -> PartLabels:
-    scores = found.scores
-    if given is not None and len(given):
-        taken = box_iou(found.boxes[:, None], _boxes(given)[None]) > SAME_INSTANCE_IOU
-        free = ~taken.any(axis=1)
-        found, scores = found.select(free), scores[free]
-    sure = scores >= confidence.label
-    unsure = ~sure & (scores >= confidence.ignore)
+    sure = found.scores >= confidence.label
+    overlap = _overlaps(given, found)
+    filled = _with_missing_joints(given, found.select(sure), overlap[:, sure])
+    if given.complete:
+        return filled
+    free = (overlap <= SAME_INSTANCE_IOU).all(axis=0)
+    unsure = ~sure & (found.scores >= confidence.ignore)
     new = labels_from_detections(
-        found.select(sure), found.boxes[unsure], sample.width, sample.height
+        found.select(sure & free), found.boxes[unsure & free], sample.width, sample.height
     )
-    new.score = np.minimum(scores[sure], 1)
-    if given is None:
-        return new
-    return _joined(given, new)
+    return _joined(filled, new)
+
+
+def _overlaps(given: PartLabels, found: PartDetections) -> np.ndarray:
+    """IoU (N, M) of N instances and M detections, of boxes around the joints that are annotated."""
+    overlap = np.zeros((len(given), len(found)))
+    for i, valid in enumerate(given.valid_2d):
+        if valid.any():
+            box = boxes_around(given.keypoints_2d[i : i + 1, valid])
+            overlap[i] = box_iou(box, boxes_around(found.keypoints_2d[:, valid]))
+    return overlap
+
+
+def _with_missing_joints(
+    given: PartLabels, found: PartDetections, overlap: np.ndarray
+) -> PartLabels:
+    """Labels whose invalid joints are the mean of the estimates of the same instance, weighted by
+    their scores, where these vouch for the joint.
+
+    Args:
+        overlap: (N, M), see `_overlaps`.
+    """
+    filled = {
+        name: getattr(given, name).copy()
+        for name in ("keypoints_2d", "keypoints_3d", "valid_2d", "valid_3d")
+    }
+    estimates = {
+        "2d": found.keypoints_2d, "3d": found.skeleton.centred(found.keypoints_3d)
+    }  # fmt: skip
+    for i in range(len(given)):
+        own = (overlap[i] > SAME_INSTANCE_IOU) & (overlap[i] >= overlap.max(axis=0))
+        if given.is_left is not None:
+            own &= found.is_left == given.is_left[i]
+        weights = found.scores[own, None] * found.trusted[own]  # (m, J)
+        total = weights.sum(axis=0)
+        for kind, values in estimates.items():
+            new = (total > 0) & ~filled[f"valid_{kind}"][i]
+            mean = (weights[..., None] * values[own]).sum(axis=0)[new] / total[new, None]
+            filled[f"keypoints_{kind}"][i, new] = mean
+            filled[f"valid_{kind}"][i, new] = True
+    return replace(given, **filled)
 
 
 def _joined(a: PartLabels, b: PartLabels) -> PartLabels:
@@ -116,10 +166,3 @@ def _joined(a: PartLabels, b: PartLabels) -> PartLabels:
         names.append("is_left")
     both = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in names}
     return replace(a, **both, complete=True)
-
-
-def _boxes(labels: PartLabels) -> np.ndarray:
-    """Tight boxes (N, 4) around the valid joints."""
-    points = np.where(labels.valid_2d[..., None], labels.keypoints_2d, np.nan)
-    points = np.where(labels.valid_2d.any(axis=1)[:, None, None], points, 0)
-    return np.concatenate([np.nanmin(points, axis=1), np.nanmax(points, axis=1)], axis=1)

@@ -1,4 +1,4 @@
-"""Frames of videos by their index."""
+"""Frames of videos by their index, and pictures that labels name, which may be such frames."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from dope_model.pictures import read_rgb
 
 
 class VideoFrames:
@@ -37,6 +39,26 @@ class VideoFrames:
             raise ValueError(f"{path} ends after {self._next} frames; frame {frame} is asked")
         self._next += 1
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+_frames = VideoFrames()
+
+
+def file_of(path: Path) -> Path:
+    """The file of what labels name: "clip.mp4#12" is frame 12 of a video."""
+    return path if path.is_file() else path.with_name(path.name.partition("#")[0])
+
+
+def read_labelled(path: Path) -> np.ndarray:
+    """A picture that labels name, or a video's frame as in `file_of`: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the file is not a picture, no video, or has no such frame.
+    """
+    name, _, frame = path.name.partition("#")
+    if path.is_file() or not frame.isdigit():
+        return read_rgb(path)
+    return _frames(path.with_name(name), int(frame))
 
 
 def video_size(path: Path) -> tuple[int, int]:

@@ -1,9 +1,7 @@
 """INT8 on a CPU: convolutions in eight bits, from what they see in pictures of people.
 
 The weights file says which convolutions, and the least and the greatest value that each sees
-(`Checkpoint.input_ranges`). Whoever packs weights measures that, and what it costs:
-
-    python -m dope_model pack WEIGHTS --calibration PICTURES --out NEW
+(`Checkpoint.input_ranges`). A recipe's stage `Int8` measures that, and what it costs.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference" (CVPR 2018). The sums between convolutions stay in float32.
@@ -82,9 +80,8 @@ class Int8Engine(OpenVinoEngine):
         super().__init__(checkpoint, mode, device)
         if not checkpoint.input_ranges:
             raise ValueError(
-                "engine int8: these weights do not say what their convolutions see; measure it in "
-                "pictures of people: python -m dope_model pack WEIGHTS --calibration PICTURES "
-                "--out NEW"
+                "engine int8: these weights do not say what their convolutions see: make them by a "
+                "recipe with the stage Int8, such as dope_lite, or use the engine openvino"
             )
 
     @property

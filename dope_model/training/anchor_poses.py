@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +76,8 @@ def fit_anchor_poses(part: str, labels: LabelSet, classes: int, seed: int = 0) -
     if complete.sum() < 10 * classes:
         raise ValueError(
             f"{part}: {complete.sum()} poses with enough 3D joints are too few for {classes} "
-            "classes; label more pictures"
+            "classes: add pictures whose labels have 3D, or take the anchor poses of other weights "
+            "with --anchors-from dope_lite"
         )
     instances = instances.select(complete)
     if part == "hand":
@@ -97,6 +99,24 @@ def anchor_poses_of(network: DopeNetwork) -> dict[str, AnchorPoses]:
         part: AnchorPoses(part, head.anchor_poses.cpu().numpy())
         for part, head in network.branches.items()
     }
+
+
+def anchors_of_weights(path: Path, part: str) -> AnchorPoses:
+    """The anchor poses of one part of a weights file: a network that follows an expert needs its.
+
+    Raises:
+        ValueError: the weights do not detect that part.
+    """
+    from dope_model.checkpoint import load_checkpoint
+
+    state = load_checkpoint(path).state
+    poses = state.get(f"branches.{part}.anchor_poses")
+    if poses is None:
+        raise ValueError(
+            f"{path} does not detect a {part}, so there are no anchor poses to take: name weights "
+            f"that do, such as of python -m dope_model train --recipe paper_{part}"
+        )
+    return AnchorPoses(part, poses.numpy())
 
 
 def _cluster(points: np.ndarray, classes: int, seed: int) -> np.ndarray:

@@ -15,6 +15,8 @@ from dope_model.skeleton import PARTS
 from dope_model.training.instances import Instances, instances_of
 
 _LARGEST_PIXEL = 3.0  # times its side: more shows nothing new
+FILLED = (124, 116, 104)
+"""RGB of what a view does not cover: ImageNet's mean colour."""
 _AROUND = 16  # px of the picture around what the canvas shows
 
 
@@ -26,10 +28,10 @@ class Augmentation:
         flip: probability of a mirror image.
         scale: the picture's size on the canvas, relative to just fitting it, is drawn
             log-uniformly from this range.
-        aimed: probability that a view is shifted to have a random instance, of a part drawn first,
-            in its middle half; otherwise it lies anywhere in the picture.
-        aimed_parts: the parts that are drawn from; one that stands twice is drawn twice as often.
-        aimed_size: the longer side of the instance that a view is aimed at, relative to the
+        centred: probability of an instance-centred crop: a random instance, of a part drawn first,
+            lies in the view's middle half; otherwise the view lies anywhere in the picture.
+        centred_parts: the parts that are drawn from; one that stands twice is drawn twice as often.
+        centred_size: the longer side of the instance in the middle of a view, relative to the
             canvas' shorter one, is drawn log-uniformly from this range; (0, 0) leaves the view's
             scale as it is. Hands get large on small, cheap canvases that way.
         turn_deg: in-plane rotation, uniform within plus and minus this.
@@ -42,9 +44,9 @@ class Augmentation:
 
     flip: float = 0.5
     scale: tuple[float, float] = (0.7, 1.6)
-    aimed: float = 0.0
-    aimed_parts: tuple[str, ...] = ("body", "hand", "face")
-    aimed_size: tuple[float, float] = (0.0, 0.0)
+    centred: float = 0.0
+    centred_parts: tuple[str, ...] = ("body", "hand", "face")
+    centred_size: tuple[float, float] = (0.0, 0.0)
     turn_deg: float = 10.0
     turned: float = 0.0
     perspective: float = 0.04
@@ -53,14 +55,14 @@ class Augmentation:
     min_visible: float = 0.35
 
     def __post_init__(self) -> None:
-        if unknown := set(self.aimed_parts) - set(PARTS):
+        if unknown := set(self.centred_parts) - set(PARTS):
             raise ValueError(
-                f"aimed_parts: {', '.join(sorted(unknown))} is no part; known: {', '.join(PARTS)}"
+                f"centred_parts: {', '.join(sorted(unknown))} is no part; known: {', '.join(PARTS)}"
             )
-        smallest, largest = self.aimed_size
-        if self.aimed_size != (0, 0) and not 0 < smallest <= largest:
+        smallest, largest = self.centred_size
+        if self.centred_size != (0, 0) and not 0 < smallest <= largest:
             raise ValueError(
-                f"aimed_size: {smallest} to {largest} is no range of sizes above 0; 0,0 is none"
+                f"centred_size: {smallest} to {largest} is no range of sizes above 0; 0,0 is none"
             )
 
 
@@ -95,11 +97,11 @@ def random_view(
 ) -> View:
     """A random view of a labelled picture on a canvas of (width, height) px.
 
-    What is uncovered is filled with ImageNet's mean colour.
+    What is uncovered is `FILLED`.
     """
     homography, flipped, turn = _random_homography(rgb, canvas, settings, random)
-    if settings.aimed and random.random() < settings.aimed:
-        homography = _aimed(homography, sample, canvas, settings, random)
+    if settings.centred and random.random() < settings.centred:
+        homography = _centred(homography, sample, canvas, settings, random)
     image = _warp(rgb, homography, canvas)
     if settings.colour:
         image = jitter_colours(image, settings.colour, random)
@@ -140,7 +142,7 @@ def _random_homography(
     return similarity @ tilt @ mirror @ to_centre, flipped, float(turn)
 
 
-def _aimed(
+def _centred(
     homography: np.ndarray,
     sample: Sample,
     canvas: tuple[int, int],
@@ -149,7 +151,7 @@ def _aimed(
 ) -> np.ndarray:
     """The homography scaled and shifted for a random instance: its size is drawn, and its middle
     lies in the canvas' middle half."""
-    parts = [sample.parts[name] for name in settings.aimed_parts if sample.shows(name)]
+    parts = [sample.parts[name] for name in settings.centred_parts if sample.shows(name)]
     if not parts:
         return homography
     labels = parts[random.integers(len(parts))]
@@ -159,9 +161,9 @@ def _aimed(
     low, high = seen.min(axis=0).astype(float), seen.max(axis=0).astype(float)
     corners = _apply(homography, np.array([low, [high[0], low[1]], high, [low[0], high[1]]]))
     scale = 1.0
-    if settings.aimed_size != (0, 0):
+    if settings.centred_size != (0, 0):
         size = max(np.ptp(corners, axis=0).max(), 1.0)
-        scale = min(canvas) * np.exp(random.uniform(*np.log(settings.aimed_size))) / size
+        scale = min(canvas) * np.exp(random.uniform(*np.log(settings.centred_size))) / size
         enlarged = np.sqrt(abs(np.linalg.det(homography[:2, :2])))
         scale = min(scale, _LARGEST_PIXEL / enlarged)
     middle = scale * corners.mean(axis=0)
@@ -189,7 +191,7 @@ def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> n
         centre @ homography @ corner,
         canvas,
         flags=cv2.INTER_LINEAR,
-        borderValue=(124, 116, 104),
+        borderValue=FILLED,
     )
 
 

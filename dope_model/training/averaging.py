@@ -42,35 +42,6 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     return replace(first, state=mean, input_ranges={})
 
 
-def mixed_with_start(
-    checkpoint: Checkpoint, start: Mapping[str, Tensor], share: float
-) -> Checkpoint:
-    """A checkpoint whose layers lie `share` of the way back to the weights that they started from.
-
-    What was trained on few pictures knows these better, and others worse than the weights of a
-    large data set did; in between is often better than both. Wortsman et al., "Robust fine-tuning
-    of zero-shot models" (CVPR 2022).
-
-    Args:
-        start: tensors of some layers of the network, such as those of a backbone
-            (`dope_model.training.pretrained.known_tensors`); all others stay.
-        share: 0 leaves all as it is, 1 takes `start`.
-
-    Raises:
-        ValueError: a share outside 0 to 1, or tensors that the network does not have.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share lies between 0 and 1, not {share}")
-    eps = checkpoint.config.batch_norm_eps
-    state = _without_statistics(checkpoint.state, eps)
-    wrong = [n for n, v in start.items() if n not in state or state[n].shape != v.shape]
-    if wrong:
-        raise ValueError(f"{len(wrong)} tensors do not fit the network, such as {wrong[0]}")
-    start = _without_statistics(start, eps)
-    mixed = {name: torch.lerp(state[name], value, share) for name, value in start.items()}
-    return replace(checkpoint, state={**state, **mixed}, input_ranges={})
-
-
 def _without_statistics(state: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:
     """The same weights in float32, frozen batch norms without mean and of variance one: what such a
     norm does is in two tensors then, of which means make sense."""

@@ -31,7 +31,7 @@ def close_ups(
     """
     folder.mkdir(parents=True, exist_ok=True)
     aim = replace(
-        NO_AUGMENTATION, aimed=1, aimed_parts=(part,), aimed_size=(_SHARE, _SHARE),
+        NO_AUGMENTATION, centred=1, centred_parts=(part,), centred_size=(_SHARE, _SHARE),
         min_visible=0.35,
     )  # fmt: skip
     random = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,20 +14,32 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.datasets.unlabelled import labels_of_nobody
+from dope_model.datasets.videos import file_of, read_labelled
+from dope_model.network.config import MODES, PAD_TO, resized_shape
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD
-from dope_model.pictures import read_rgb
 from dope_model.training.anchor_poses import AnchorPoses
-from dope_model.training.augmentation import Augmentation, random_view
+from dope_model.training.augmentation import FILLED, Augmentation, random_view
 from dope_model.training.targets import BatchTargets, PartTargets, targets_of
 
 
 @dataclass(frozen=True)
 class Source:
-    """One labels file with the folder of its pictures, gone through `repeat` times an epoch."""
+    """Labelled pictures.
 
-    labels: Path
+    Attributes:
+        labels: a labels file; None: the pictures show nobody.
+        images: the folder of the pictures.
+        repeat: how often an epoch goes through them.
+        share: instead of `repeat`, what they are of all that an epoch shows.
+        augmentation: of these pictures; None: the training's.
+    """
+
+    labels: Path | None
     images: Path
     repeat: int = 1
+    share: float = 0.0
+    augmentation: Augmentation | None = None
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -41,6 +53,13 @@ class Source:
         if not labels or not images or (repeat and not repeat.isdigit()):
             raise ValueError(f"{text!r} is not LABELS:IMAGES or LABELS:IMAGES:REPEAT")
         return cls(Path(labels), Path(images), int(repeat or 1))
+
+
+def labels_of(source: Source) -> LabelSet:
+    """The labels of a source's pictures."""
+    if source.labels is None:
+        return labels_of_nobody(source.images)
+    return LabelSet.load(source.labels)
 
 
 @dataclass
@@ -75,6 +94,7 @@ class Views(Dataset):
     Args:
         only: parts; views have the targets of no others, and are made of the pictures that show
             one of these.
+        short_side: px; each view has its picture's shape instead of the canvas'; 0: it has not.
 
     Attributes:
         read: a picture file to (H, W, 3) uint8 RGB.
@@ -88,17 +108,18 @@ class Views(Dataset):
         augmentation: Augmentation,
         seed: int,
         partial_is_background: bool = False,
-        read: Callable[[Path], np.ndarray] = read_rgb,
+        read: Callable[[Path], np.ndarray] = read_labelled,
         only: Sequence[str] = (),
+        short_side: int = 0,
     ) -> None:
         self.anchors = {part: a for part, a in anchors.items() if not only or part in only}
         self.canvas, self.augmentation = canvas, augmentation
         self.seed, self.partial_is_background = seed, partial_is_background
-        self.read = read
-        self.items: list[tuple[Path, Sample]] = []
-        for source in sources:
-            found = [(source.images / s.file, s) for s in LabelSet.load(source.labels)]
-            missing = [path for path, _ in found if not path.is_file()]
+        self.read, self.short_side = read, short_side
+        self.items: list[tuple[Path, Sample, Augmentation]] = []
+        for source in sorted(sources, key=lambda source: source.share):
+            found = [(source.images / s.file, s) for s in labels_of(source)]
+            missing = [path for path, _ in found if not file_of(path).is_file()]
             if missing:
                 raise FileNotFoundError(
                     f"{len(missing)} of the {len(found)} pictures of {source.labels} are not in "
@@ -107,8 +128,12 @@ class Views(Dataset):
             if only:
                 found = [(path, s) for path, s in found if any(map(s.shows, only))]
             # Every labelled part costs time, whether a target comes of it or not.
-            found = [(path, s.having(self.anchors)) for path, s in found]
-            self.items += found * source.repeat
+            own = source.augmentation or augmentation
+            items = [(path, s.having(self.anchors), own) for path, s in found]
+            count = source.repeat * len(items)
+            if source.share and items:
+                count = round(len(self.items) * source.share / (1 - source.share))
+            self.items += [items[k % len(items)] for k in range(count)]
         if not self.items:
             what = f" that show a {' or a '.join(only)}" if only else ""
             raise ValueError(f"no pictures to train on{what}")
@@ -118,14 +143,18 @@ class Views(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, dict[str, PartTargets]]:
         epoch, index = key
-        path, sample = self.items[index]
+        path, sample, augmentation = self.items[index]
         random = np.random.default_rng((self.seed, epoch, index))
-        view = random_view(self.read(path), sample, self.canvas, self.augmentation, random)
+        canvas = self.canvas
+        if self.short_side:
+            largest = replace(MODES["paper"], min_size=self.short_side)
+            canvas = resized_shape(sample.height, sample.width, largest)[::-1]
+        view = random_view(self.read(path), sample, canvas, augmentation, random)
         return view.image, targets_of(view, self.anchors, self.partial_is_background)
 
     def sizes(self) -> dict[Path, tuple[int, int]]:
         """Height and width of every picture, px."""
-        return {path: (sample.height, sample.width) for path, sample in self.items}
+        return {path: (sample.height, sample.width) for path, sample, _ in self.items}
 
 
 class PickledOnce(Dataset):
@@ -153,11 +182,21 @@ class Batches(Sampler):
     Args:
         count: pictures in an epoch, which are shuffled anew in each.
         first, stop: which batches of the run.
+        rows: of each batch, those that this process takes.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, first: int, stop: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        first: int,
+        stop: int,
+        rows: slice = slice(None),
+    ) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.first, self.stop = first, stop
+        self.rows = rows
 
     def __len__(self) -> int:
         return self.stop - self.first
@@ -168,12 +207,20 @@ class Batches(Sampler):
             if number == self.first or k == 0:
                 order = np.random.default_rng((self.seed, epoch, 1)).permutation(self.count)
             members = order[k * self.batch_size : (k + 1) * self.batch_size]
-            yield [(epoch, int(index)) for index in members]
+            yield [(epoch, int(index)) for index in members[self.rows]]
 
 
 def collate(items: list[tuple[np.ndarray, dict[str, PartTargets]]]) -> Batch:
-    """Views as one batch."""
+    """Views as one batch: of several sizes, smaller ones are filled up on the right and below."""
+    sizes = np.array([image.shape[:2] for image, _ in items])
+    height, width = (int(side) + -int(side) % PAD_TO for side in sizes.max(axis=0))
+    if (sizes == (height, width)).all():
+        together = np.stack([image for image, _ in items])
+    else:
+        together = np.full((len(items), height, width, 3), FILLED, np.uint8)
+        for whole, (image, _) in zip(together, items, strict=True):
+            whole[: image.shape[0], : image.shape[1]] = image
     # A permuted view, which is the layout that convolutions like best.
-    pixels = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(together).permute(0, 3, 1, 2)
     targets = {part: BatchTargets.stack([own[part] for _, own in items]) for part in items[0][1]}
     return Batch(pixels, targets)

@@ -27,15 +27,14 @@ from dope_model.datasets.pseudo_labels import Confidence, complete_labels
 from dope_model.network.config import TRAINED, Mode
 from dope_model.skeleton import PARTS
 from dope_model.training.anchor_poses import PAPER_CLASSES, fit_anchor_poses
+from dope_model.training.augmentation import Augmentation
 from dope_model.training.close_ups import LABELS_FILE, close_ups
 from dope_model.training.data import Source
-from dope_model.training.loop import (
-    WEIGHTS_FILE,
-    Trainer,
-    TrainingSettings,
-    fresh_checkpoint,
-    load_expert,
-)
+from dope_model.training.fresh import fresh_checkpoint, load_expert
+from dope_model.training.loop import WEIGHTS_FILE, Trainer
+from dope_model.training.pretrained import convert_backbone
+from dope_model.training.settings import TrainingSettings
+from dope_model.training.step import LossSettings
 
 VARIANTS = {
     "partial": "(a) partial ground truth only",
@@ -43,6 +42,22 @@ VARIANTS = {
     "distilled": "(c) pseudo ground truth and distillation loss",
     "bound": "ground truth of all parts: the bound of (b)",
 }
+
+
+# Small inputs and MoveNet's layers frozen, for two cores: three seeds take a day.
+_BASE = TrainingSettings(
+    optimizer="adamw", weight_decay=0.01, frozen_stages=22, averaging=0.97, workers=0, memory_gb=4
+)
+_TRAINING = replace(
+    _BASE, batch_size=16, width=192, height=192, learning_rate=5e-4, warm_up_steps=30,
+    losses=LossSettings(boxes_per_image=16, positive_share=0.75, regression=5),
+    augmentation=Augmentation(scale=(0.5, 1.6), centred=0.7, centred_size=(0.15, 0.85)),
+)  # fmt: skip
+_HEATMAPS = replace(
+    _BASE, batch_size=32, width=96, height=96, learning_rate=0.002, drops=(0.7, 0.92),
+    warm_up_steps=50,
+    augmentation=Augmentation(scale=(0.5, 2.2), centred=1, centred_size=(0.2, 0.8)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,26 +69,26 @@ class StudySettings:
         close_ups: at most so many close-ups of hands, and of faces, are cut out of the held-out
             pictures (see `training.close_ups`) and judged too: in whole pictures hands are small.
         expert_epochs, epochs: of the experts, and of the whole-body networks.
-        maps_epochs: of a first stage that trains nothing but a backbone's maps of joints, for each
-            of them; 0 leaves it out.
+        heatmap_epochs: of a first stage that trains nothing but heat maps, for each of them; 0
+            leaves it out.
         bound: also train on the ground truth of all parts, which is what (b) is where experts never
             err: how far it is from that tells what their errors cost.
         size: the shorter side of pictures that experts complete and that all are judged on, px; 0
             is the training's height.
-        training: everything else, the same for all; `maps`, for the first stage.
+        training: everything else, the same for all; `heatmaps`, for the first stage.
     """
 
-    per_part: int = 700
-    held_out: int = 300
-    close_ups: int = 0
-    expert_epochs: int = 6
-    epochs: int = 4
-    maps_epochs: int = 0
-    bound: bool = False
-    size: int = 0
-    backbone: str = "mobilenet_v2"
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    maps: TrainingSettings = field(default_factory=TrainingSettings)
+    per_part: int = 800
+    held_out: int = 200
+    close_ups: int = 150
+    expert_epochs: int = 4
+    epochs: int = 2
+    heatmap_epochs: int = 8
+    bound: bool = True
+    size: int = 256
+    backbone: str = "mobilenet_v2_keypoints"
+    training: TrainingSettings = _TRAINING
+    heatmaps: TrainingSettings = _HEATMAPS
     confidence: Confidence = field(default_factory=Confidence)
 
 
@@ -91,7 +106,7 @@ class DistillationStudy:
     images: Path
     out: Path
     settings: StudySettings
-    backbone_weights: Path | None = None
+    backbone_package: Path | None = None
     seed: int = 0
     lspet: Path | None = None
     device: str = "cpu"
@@ -111,7 +126,7 @@ class DistillationStudy:
             part: self._train(
                 f"{part} expert",
                 {part: partial[part]},
-                self._train_maps(f"{part} expert", {part: partial[part]}, start[part]),
+                self._train_heatmaps(f"{part} expert", {part: partial[part]}, start[part]),
                 replace(s.training, epochs=s.expert_epochs),
             )
             for part in PARTS
@@ -119,8 +134,8 @@ class DistillationStudy:
         completed = self._complete(partial, experts)
         settings = replace(s.training, epochs=s.epochs)
         background = replace(settings, partial_is_background=True)
-        on_partial = self._train_maps("partial", partial, start["whole"])
-        on_completed = self._train_maps("completed", completed, start["whole"])
+        on_partial = self._train_heatmaps("partial", partial, start["whole"])
+        on_completed = self._train_heatmaps("completed", completed, start["whole"])
         networks = {
             "partial": self._train("partial", partial, on_partial, background),
             "pseudo": self._train("pseudo", completed, on_completed, settings),
@@ -128,7 +143,7 @@ class DistillationStudy:
         }
         if s.bound:
             truth = self._ground_truth(partial)
-            on_truth = self._train_maps("bound", truth, start["whole"])
+            on_truth = self._train_heatmaps("bound", truth, start["whole"])
             networks["bound"] = self._train("bound", truth, on_truth, settings)
         rows = [self._judge(f"{part} expert", path) for part, path in experts.items()]
         rows += [self._judge(VARIANTS[name], path) for name, path in networks.items()]
@@ -141,7 +156,7 @@ class DistillationStudy:
         """Most settings show nowhere in what is done already: a table must not mix two of them."""
         path = self.out / "settings.json"
         s = self.settings
-        now = asdict(s) | {"training": s.training.deciding(), "maps": s.maps.deciding()}
+        now = asdict(s) | {"training": s.training.deciding(), "heatmaps": s.heatmaps.deciding()}
         now = json.loads(json.dumps(now))
         then = json.loads(path.read_text()) if path.is_file() else now
         if changed := [name for name in now if now[name] != then.get(name)]:
@@ -177,17 +192,18 @@ class DistillationStudy:
     def _fresh(self, anchors) -> Checkpoint:
         size = self.settings.size or self.settings.training.height
         mode = Mode(size, 1333, 50, half=True)
-        return fresh_checkpoint(
-            anchors, self.settings.backbone, mode, self.backbone_weights, self.seed
-        )
+        name, package = self.settings.backbone, self.backbone_package
+        backbone = None if package is None else convert_backbone(name, package)
+        return fresh_checkpoint(anchors, name, mode, backbone, self.seed)
 
-    def _train_maps(self, name: str, labels: dict[str, Path], start: Path) -> Path:
+    def _train_heatmaps(self, name: str, labels: dict[str, Path], start: Path) -> Path:
         """The first stage; the path of the weights to go on from."""
         s = self.settings
-        if not s.maps_epochs:
+        if not s.heatmap_epochs:
             return start
-        settings = replace(s.maps, epochs=s.maps_epochs, only_maps=True)
-        return self._train(f"{name} maps", labels, start, settings)
+        parts = tuple(load_checkpoint(start).config.parts)
+        settings = replace(s.heatmaps, epochs=s.heatmap_epochs, heatmaps_of=parts, open_gates=True)
+        return self._train(f"{name} heat maps", labels, start, settings)
 
     def _train(
         self,

@@ -1,10 +1,8 @@
-"""The training loop: one command, in pieces that resume.
-
-python -m dope_model train --data labels.npz:pictures --out run
-"""
+"""The training loop: one stage of a recipe, in pieces that resume."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -13,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -21,22 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
-from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dope_model.checkpoint import Checkpoint, save_checkpoint
 from dope_model.errors import Failure
-from dope_model.network.backbone import pretrained_parameters, stages_of
-from dope_model.network.config import PAD_TO, Mode, NetworkConfig, PartConfig
+from dope_model.network.backbone import stages_of
 from dope_model.network.dope import DopeNetwork
 from dope_model.network.keypoint_head import HEATMAPS
-from dope_model.network.roi_features import Features
-from dope_model.skeleton import PARTS
-from dope_model.training.anchor_poses import AnchorPoses, anchor_poses_of
-from dope_model.training.augmentation import Augmentation
+from dope_model.training.anchor_poses import anchor_poses_of
 from dope_model.training.data import (
     Batch,
     Batches,
@@ -46,103 +38,20 @@ from dope_model.training.data import (
     batches_per_epoch,
     collate,
 )
-from dope_model.training.folding import fold_frozen_norms
+from dope_model.training.distributed import mean_over_processes, rank, world_size
 from dope_model.training.movenet import open_gates
 from dope_model.training.norms import let_norms_learn
+from dope_model.training.optimizer import made_fast, make_optimizer, sizes_of
+from dope_model.training.settings import TrainingSettings
 from dope_model.training.shared_pictures import SharedPictures
-from dope_model.training.step import LossSettings, heatmap_losses, training_losses
+from dope_model.training.step import heatmap_losses, training_losses
 
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 LOG_FILE = "losses.jsonl"
 PICTURES_FILE = "pictures.raw"
 _LOOK = 128  # views
-_CHANGE_NOTHING = ("workers", "memory_gb", "save_minutes")  # of the settings
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that decides a training run but the data.
-
-    Attributes:
-        epochs, batch_size: with `accumulate` batches to one step of the optimiser.
-        minutes: end after so long instead, however many epochs that are; the schedule goes by the
-            clock, too. For a machine that one has for a time. Not exactly repeatable.
-        optimizer: "sgd" (section 3.3) or "adamw", which moves the regressors away from the anchor
-            poses in far fewer steps and so suits a short training; its learning rate: 0.0004.
-        learning_rate: divided by 10 after each share of the run in `drops` (section 3.3: 0.02,
-            after 30 and 45 of 50 epochs).
-        cosine: let it fall to nothing along half a cosine instead (Loshchilov and Hutter, "SGDR",
-            ICLR 2017): for a training whose end is known and near.
-        backbone_rate: share of the learning rate for the backbone's pretrained layers. AdamW, whose
-            steps do not follow the size of the gradient, takes them in units of the root mean
-            square of each tensor, since weights from elsewhere may be of any size.
-        warm_up_steps: steps in which the rate rises from a hundredth.
-        width, height: of the canvas, px; multiples of 32, as the network's inputs are.
-        frozen_stages: leading stages of the backbone that keep their weights; see
-            `network.backbone.stages_of`.
-        norms_learn: the batch norms of the other stages learn and take each batch's statistics, as
-            in the training of the weights to start from; for batches of 16 views and more.
-        clip_gradient: largest norm of the gradient; early steps of an RPN can explode.
-        averaging: share of the exponential moving average of the weights that a step keeps; the
-            weights that are written are that average. 0 writes the weights themselves. A short
-            training at a high rate gains most: 0.998 looks back over about 500 steps.
-        only_maps: train nothing but a backbone's maps of joints, which gets through twice as many
-            views a second: for a first stage, on small canvases. All maps are trusted after it,
-            unless `keep_trust` says otherwise.
-        maps_of: with `only_maps`, the parts whose maps learn, on those pictures that show one.
-        mixed_precision: bfloat16 products on CUDA, FP16 ones where a GPU has no others; on a CPU
-            that has them (AMX), bfloat16 ones in the backbone.
-        partial_is_background: unannotated parts are background (the baseline of section 3.2).
-        memory_gb: for decoded pictures, in a file of the run's folder that all workers share and
-            that goes with the run. Decoding is more than half of what a view costs to make.
-        save_minutes: how often the state is written.
-    """
-
-    epochs: int = 50
-    minutes: float = 0.0
-    batch_size: int = 8
-    accumulate: int = 1
-    optimizer: str = "sgd"
-    learning_rate: float = 0.02
-    backbone_rate: float = 1.0
-    drops: tuple[float, ...] = (0.6, 0.9)
-    cosine: bool = False
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warm_up_steps: int = 500
-    width: int = 512
-    height: int = 384
-    frozen_stages: int = 0
-    norms_learn: bool = False
-    clip_gradient: float = 10.0
-    averaging: float = 0.0
-    only_maps: bool = False
-    keep_trust: bool = False
-    maps_of: tuple[str, ...] = PARTS
-    mixed_precision: bool = True
-    partial_is_background: bool = False
-    seed: int = 0
-    workers: int = 2
-    memory_gb: float = 0.0
-    save_minutes: float = 5.0
-    losses: LossSettings = field(default_factory=LossSettings)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def deciding(self) -> dict[str, Any]:
-        """The settings that change the result, as JSON has them."""
-        values = json.loads(json.dumps(asdict(self)))
-        return {k: v for k, v in values.items() if k not in _CHANGE_NOTHING}
-
-    def learning_rate_at(self, step: int, done: float) -> float:
-        """The learning rate of a step of the optimiser, when that share of the run is done."""
-        rate = self.learning_rate
-        if self.cosine:
-            rate *= 0.5 + 0.5 * math.cos(math.pi * min(1.0, done))
-        else:
-            rate /= 10 ** sum(done >= drop for drop in self.drops)
-        warm_up = min(1.0, 0.01 + 0.99 * step / max(1, self.warm_up_steps))
-        return rate * warm_up
+_LARGEST_GRADIENT = 10.0  # norm; early steps of an RPN can explode
 
 
 class TrainingDiverged(Failure):
@@ -168,27 +77,19 @@ class Trainer:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         s = self.settings
-        if s.width % PAD_TO or s.height % PAD_TO:
-            raise ValueError(
-                f"a canvas of {s.width} x {s.height} px: take multiples of {PAD_TO} for width and "
-                "height"
-            )
-        if s.batch_size < 1 or s.accumulate < 1:
-            raise ValueError("batch_size and accumulate: take 1 or more")
         self.network = self.checkpoint.build()
         self.checkpoint.input_ranges = {}
-        if s.only_maps and not self.network.has_heatmaps:
+        if (s.heatmaps_of or s.open_gates) and not self.network.has_heatmaps:
             raise ValueError(
-                f"only_maps: {self.checkpoint.config.backbone} has no maps of joints; leave it out"
+                f"the backbone {self.checkpoint.config.backbone} has no heat maps: leave out "
+                "heatmaps_of and open_gates"
             )
-        self.maps_of = [part for part in self.network.branches if part in s.maps_of]
-        if set(s.maps_of) != set(PARTS) and not s.only_maps:
-            raise ValueError(f"maps_of={','.join(s.maps_of)} goes with only_maps=true")
-        if not self.maps_of or set(s.maps_of) - set(PARTS):
-            known = ", ".join(self.network.branches)
-            raise ValueError(f"maps_of={','.join(s.maps_of)}: take some of {known}")
-        # The regressors stand still, and trust learned beside them would lag.
-        if s.only_maps and not s.keep_trust:
+        if unknown := set(s.heatmaps_of) - set(self.network.branches):
+            raise ValueError(
+                f"heatmaps_of: the network has no {' or '.join(sorted(unknown))}; take some of "
+                f"{', '.join(self.network.branches)}"
+            )
+        if s.open_gates:
             open_gates(self.network, HEATMAPS)
         anchors = anchor_poses_of(self.network)
         if unknown := set(self.experts) - set(anchors):
@@ -200,13 +101,14 @@ class Trainer:
             theirs = expert.branches[part].anchor_poses.cpu().numpy()
             if not np.allclose(theirs, anchors[part].poses, atol=1e-3):
                 raise ValueError(
-                    f"the {part} expert has other anchor poses than the network; distillation "
-                    "needs the same ones"
+                    f"the {part} expert has other anchor poses than the network, and distillation "
+                    "needs the same ones: start anew in another folder, where the experts' are "
+                    "taken, or train the expert with --anchors-from and the network's weights"
                 )
-            _made_fast(expert, self.device, s.mixed_precision).eval().requires_grad_(False)
+            made_fast(expert, self.device, s.mixed_precision).eval().requires_grad_(False)
         self.views = Views(
             self.sources, anchors, (s.width, s.height), s.augmentation, s.seed,
-            s.partial_is_background, only=self.maps_of if s.only_maps else (),
+            s.partial_is_background, only=s.heatmaps_of, short_side=s.short_side,
         )  # fmt: skip
         self._check_backgrounds()
         begun = self._saved_state()
@@ -216,9 +118,9 @@ class Trainer:
             self.network.to(self.device)
             look = None if begun else self._look
             let_norms_learn(self.network.backbone, trained_stages, look)
-        _made_fast(self.network, self.device, s.mixed_precision)
-        self.sizes = begun.get("sizes") or _sizes(self.network)
-        self.optimizer = _optimizer(self.network, s, self.sizes)
+        made_fast(self.network, self.device, s.mixed_precision)
+        self.sizes = begun.get("sizes") or sizes_of(self.network)
+        self.optimizer = make_optimizer(self.network, s, self.sizes)
         self.average = (
             # Buffers too: the norms' statistics have to be those of the averaged weights.
             AveragedModel(
@@ -235,7 +137,14 @@ class Trainer:
         scaled = self.half and self.half_type == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.generator = torch.Generator().manual_seed(s.seed)
-        self.batches_per_epoch = batches_per_epoch(len(self.views), s.batch_size)
+        self.batch_size = s.batch_size * world_size()
+        self.batches_per_epoch = batches_per_epoch(len(self.views), self.batch_size)
+        self.model: nn.Module = _Losses(self)
+        if world_size() > 1:
+            if self.device.type == "cuda":
+                nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+            # Not all parameters have a gradient in every stage, nor in every batch.
+            self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
         self.batch = 0  # batches done since the start of the run
         self.seconds = 0.0  # that they took
         self._stopping = False
@@ -244,15 +153,16 @@ class Trainer:
 
     def _check_backgrounds(self) -> None:
         """Refuse to learn a part of which no picture says where it is not."""
-        if self.settings.only_maps or self.settings.partial_is_background:
+        if self.settings.heatmaps_of or self.settings.partial_is_background:
             return
         for part in self.network.branches:
-            found = [s.parts[part].complete for _, s in self.views.items if part in s.parts]
+            found = [s.parts[part].complete for _, s, _ in self.views.items if part in s.parts]
             if found and not any(found):
                 raise ValueError(
                     f"in none of the pictures every {part} is labelled, so nothing would be "
-                    f"background, and everything a {part}: add pictures where all are, or "
-                    "--set partial_is_background=true"
+                    f"background, and everything a {part}: add pictures where all are, complete "
+                    "the labels (python -m dope_model complete), or --set "
+                    "partial_is_background=true"
                 )
 
     def _look(self) -> None:
@@ -275,16 +185,17 @@ class Trainer:
         total = sys.maxsize if self.settings.minutes else self._batches_of_epochs
         stop = total if max_batches is None else min(total, self.batch + max_batches)
         saved = time.monotonic()
-        pictures = self.folder / PICTURES_FILE
+        pictures = self.folder / f"{PICTURES_FILE}.{rank()}"
         if self.settings.memory_gb:
             room = int(1e9 * self.settings.memory_gb)
             self.views.read = SharedPictures(pictures, self.views.sizes(), room)
         progress = tqdm(
+            disable=rank() > 0,
             total=None if self.settings.minutes else total, initial=self.batch, unit="batch",
             smoothing=0.02,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs few lines
         )  # fmt: skip
-        log = _Log(self.folder)
+        log = _Log(self.folder) if rank() == 0 else contextlib.nullcontext()
         try:
             with progress, log:
                 begun = None
@@ -296,9 +207,11 @@ class Trainer:
                     self.seconds = time.monotonic() - begun
                     progress.update()
                     progress.set_postfix(loss=f"{sum(losses.values()):.3f}", refresh=False)
-                    log.write(self.batch, self._rate(), losses)
+                    if rank() == 0:
+                        log.write(self.batch, self._rate(), losses)
                     if on_batch is not None:
                         on_batch(self, losses)
+                    self._agree()
                     if self._stopping or self.done >= 1:
                         break
                     if time.monotonic() - saved > 60 * self.settings.save_minutes:
@@ -307,6 +220,14 @@ class Trainer:
         finally:
             pictures.unlink(missing_ok=True)
         self.save()
+
+    def _agree(self) -> None:
+        """Processes have to end at the same batch: one that is asked to stop stops all, and the
+        clock of the first counts."""
+        if world_size() > 1:
+            said = torch.tensor([float(self._stopping), self.seconds * (rank() == 0)])
+            stopping, seconds = world_size() * mean_over_processes(said, self.device)
+            self._stopping, self.seconds = stopping.item() > 0, seconds.item()
 
     def stop(self) -> None:
         """End a `run` after the batch that it is at."""
@@ -317,7 +238,14 @@ class Trainer:
         s = self.settings
         loader = DataLoader(
             PickledOnce(self.views) if s.workers else self.views,
-            batch_sampler=Batches(len(self.views), s.batch_size, s.seed, self.batch, stop),
+            batch_sampler=Batches(
+                len(self.views),
+                self.batch_size,
+                s.seed,
+                self.batch,
+                stop,
+                slice(rank() * s.batch_size, (rank() + 1) * s.batch_size),
+            ),
             collate_fn=collate,
             num_workers=s.workers,
             multiprocessing_context=_clean_processes() if s.workers else None,
@@ -339,7 +267,9 @@ class Trainer:
         return self.settings.epochs * self.batches_per_epoch
 
     def _rate(self) -> float:
-        return self.settings.learning_rate_at(self.batch // self.settings.accumulate, self.done)
+        step = self.batch // self.settings.accumulate
+        # Linear scaling (Goyal et al., 2017): a step of N processes sees N times the pictures.
+        return world_size() * self.settings.learning_rate_at(step, self.done)
 
     def _step(self, batch) -> dict[str, float]:
         s = self.settings
@@ -354,7 +284,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate() * group["share"]
         with torch.autocast(self.device.type, self.half_type, enabled=self.half):
-            losses = self._losses(batch)
+            losses = self.model(batch)
             loss = sum(losses.values())
         # At once: each look at a GPU's number waits for all that it has to do before.
         values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
@@ -368,7 +298,7 @@ class Trainer:
         if (self.batch + 1) % s.accumulate == 0:
             self.scaler.unscale_(self.optimizer)
             trained = [p for p in self.network.parameters() if p.requires_grad]
-            nn.utils.clip_grad_norm_(trained, s.clip_gradient)
+            nn.utils.clip_grad_norm_(trained, _LARGEST_GRADIENT)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
@@ -376,15 +306,20 @@ class Trainer:
                 self.average.update_parameters(self.network)
         return values
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        if self.settings.only_maps:
-            return heatmap_losses(self.network, batch, self.settings.losses, self.maps_of)
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of a batch's loss, by name."""
+        if self.settings.heatmaps_of:
+            return heatmap_losses(
+                self.network, batch, self.settings.losses, self.settings.heatmaps_of
+            )
         return training_losses(
             self.network, batch, self.settings.losses, self.experts, self.generator
         )
 
     def save(self) -> None:
         """Write weights and state, each whole or not at all."""
+        if rank():
+            return
         result = self.network if self.average is None else self.average.module
         self.checkpoint.state = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -437,6 +372,18 @@ class Trainer:
         self.batch, self.seconds = state["batch"], state["seconds"]
 
 
+class _Losses(nn.Module):
+    """A trainer's losses as a module, as DistributedDataParallel wants them."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__()
+        self.network = trainer.network
+        self._losses = trainer.losses
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self._losses(batch)
+
+
 class _Log:
     """Losses to a JSON Lines file and, where TensorBoard is installed, to its event files."""
 
@@ -483,151 +430,9 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _optimizer(
-    network: DopeNetwork, settings: TrainingSettings, sizes: dict[str, float]
-) -> torch.optim.Optimizer:
-    """The optimiser of what learns in a network.
-
-    Args:
-        sizes: of the pretrained parameters, by name: AdamW's steps are in units of these.
-    """
-    on_gpu = next(network.parameters()).is_cuda
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    fresh = {"params": [p for name, p in trained if name not in sizes], "share": 1.0}
-    known = [(sizes[name], p) for name, p in trained if name in sizes]
-    rate, decay, share = settings.learning_rate, settings.weight_decay, settings.backbone_rate
-    if settings.optimizer == "sgd":
-        groups = [fresh, {"params": [p for _, p in known], "share": share}]
-        return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
-    if settings.optimizer == "adamw":
-        alike: dict[float, list[nn.Parameter]] = {}
-        for size, parameter in known:
-            alike.setdefault(size, []).append(parameter)
-        groups = [{"params": some, "share": share * size} for size, some in alike.items()]
-        # On a GPU one kernel for all that is done to a tensor.
-        return torch.optim.AdamW([fresh, *groups], rate, weight_decay=decay, fused=on_gpu or None)
-    raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
-
-
-def _sizes(network: DopeNetwork) -> dict[str, float]:
-    """Root mean squares of the pretrained parameters that learn, by name, rounded to a quarter of
-    an octave: each group of an optimiser costs time."""
-    pretrained = {id(p) for p in pretrained_parameters(network.backbone)}
-    sizes = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad and id(parameter) in pretrained:
-            size = parameter.detach().square().mean().sqrt().item() or 1.0
-            sizes[name] = 2.0 ** (round(4 * math.log2(size)) / 4)
-    return sizes
-
-
-def _made_fast(network: DopeNetwork, device: torch.device, half: bool) -> DopeNetwork:
-    """The same network on `device`, where a training step takes about half the time."""
-    fold_frozen_norms(network)
-    if half and device.type == "cpu" and _multiplies_bfloat16():
-        # Only the backbone: boxes and poses need more digits.
-        network.backbone.forward = partial(_in_bfloat16, network.backbone.forward)
-    return network.to(device, memory_format=torch.channels_last)
-
-
-def _in_bfloat16(
-    forward: Callable[[Tensor], Tensor | Features], images: Tensor
-) -> Tensor | Features:
-    with torch.autocast("cpu", torch.bfloat16):
-        return forward(images).float()
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether this processor has matrix products of bfloat16 (AMX); others take far longer."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
-
-
 def _freeze(network: DopeNetwork, stages: int) -> list[nn.Module]:
     """Freeze the first `stages` of the backbone; the others are returned."""
     found = stages_of(network.backbone)
     for module in found[:stages]:
         module.requires_grad_(False)
     return found[stages:]
-
-
-def fresh_checkpoint(
-    anchors: dict[str, AnchorPoses],
-    backbone: str,
-    mode: Mode,
-    backbone_weights: Path | None = None,
-    seed: int = 0,
-) -> Checkpoint:
-    """An untrained network with anchor poses, on known features where weights are given.
-
-    Args:
-        backbone_weights: a safetensors file with the tensors `backbone.*` and `roi_features.*`
-            (see `python -m dope_model backbone`).
-    """
-    torch.manual_seed(seed)
-    config = NetworkConfig(
-        parts={
-            part: PartConfig(joints=a.poses.shape[1], anchor_poses=a.poses.shape[0])
-            for part, a in anchors.items()
-        },
-        backbone=backbone,
-    )
-    network = DopeNetwork(config, mode)
-    # torchvision's 0.01 fits 1024 channels; with fewer the signal would be weak and learning slow.
-    nn.init.kaiming_normal_(network.rpn.head.conv[0][0].weight)
-    for part, a in anchors.items():
-        branches = network.branches[part]
-        branches.anchor_poses.copy_(torch.from_numpy(a.poses))
-        # As in Faster R-CNN: start near the anchor poses, all classes alike.
-        nn.init.normal_(branches.cls_score.weight, std=0.01)
-        nn.init.normal_(branches.pose_pred.weight, std=0.001)
-        nn.init.zeros_(branches.cls_score.bias)
-        nn.init.zeros_(branches.pose_pred.bias)
-    if backbone_weights is not None:
-        from safetensors.torch import load_file
-
-        loaded = load_file(str(backbone_weights))
-        expected = {k for k in network.state_dict() if k.startswith(("backbone.", "roi_features."))}
-        if set(loaded) != expected:
-            raise ValueError(
-                f"{backbone_weights} does not hold a {backbone}: "
-                f"{len(expected - set(loaded))} tensors missing, {len(set(loaded) - expected)} "
-                "unknown"
-            )
-        network.load_state_dict(loaded, strict=False)
-        if network.has_heatmaps:
-            open_gates(network)
-    else:
-        _calibrate_batch_norms(network)
-    return Checkpoint(config, network.state_dict(), mode)
-
-
-@torch.no_grad()
-def _calibrate_batch_norms(network: DopeNetwork) -> None:
-    """Give the frozen batch norms of random weights the statistics of random images.
-
-    Without, the signal of a deep random network vanishes and nothing can be learned.
-    """
-
-    def calibrate(norm: FrozenBatchNorm2d, inputs: tuple[Tensor]) -> None:
-        norm.running_mean.copy_(inputs[0].mean(dim=(0, 2, 3)))
-        norm.running_var.copy_(inputs[0].var(dim=(0, 2, 3)).clamp(min=1e-4))
-
-    norms = [m for m in network.modules() if isinstance(m, FrozenBatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
-    coarse = torch.randn(4, 3, 16, 16)
-    features = network.features(F.interpolate(coarse, size=(128, 128), mode="bicubic"))
-    network.roi_features(features.coarse[:, :, :7, :7])
-    for hook in hooks:
-        hook.remove()
-
-
-def load_expert(path: Path, part: str) -> DopeNetwork:
-    """A part expert for distillation.
-
-    Raises:
-        ValueError: the checkpoint does not detect that part.
-    """
-    checkpoint = load_checkpoint(path)
-    if part not in checkpoint.config.parts:
-        raise ValueError(f"{path} is no {part} expert")
-    return checkpoint.build()

@@ -8,7 +8,11 @@ from torch.nn import functional as F
 
 from dope_model.network.heads import REGRESSION_WEIGHT, PartOutput
 from dope_model.network.keypoint_head import Fusion, sharpened
+from dope_model.training.distributed import mean_over_processes
 from dope_model.training.targets import BoxTargets
+
+# A peak is right within this share of its box, of the joint.
+RIGHT = 0.1
 
 
 def classification_loss(logits: Tensor, targets: BoxTargets) -> Tensor:
@@ -18,7 +22,7 @@ def classification_loss(logits: Tensor, targets: BoxTargets) -> Tensor:
         logits: (R, C + 1).
     """
     total = F.cross_entropy(logits, targets.labels.clamp(min=0), reduction="none")
-    return (total * targets.asked).sum() / targets.asked.sum().clamp(min=1)
+    return (total * targets.asked).sum() / _count(targets.asked)
 
 
 def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
@@ -29,7 +33,7 @@ def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTarget
     """
     positive, classes, wanted = targets.offsets(anchor_poses)
     error = _pose_error(output.deltas[positive, classes], wanted, targets.valid[positive])
-    return error.sum() / targets.asked.sum().clamp(min=1)
+    return error.sum() / _count(targets.asked)
 
 
 def heatmap_loss(heatmaps: Tensor, of_joint: dict[int, int], targets: BoxTargets) -> Tensor:
@@ -43,12 +47,10 @@ def heatmap_loss(heatmaps: Tensor, of_joint: dict[int, int], targets: BoxTargets
         of_joint: by joint, its heat map.
     """
     positive = targets.positive
-    joints, index = list(of_joint), list(of_joint.values())
     side = heatmaps.shape[-1]
-    logits = sharpened(heatmaps[positive][:, index].float()).log_softmax(dim=2)
-    place = targets.relative_poses(positive)[:, joints, :2] * side - 0.5
-    inside = ((place >= -0.5) & (place <= side - 0.5)).all(dim=2)
-    inside &= targets.valid[positive][:, joints, 0]
+    own = heatmaps[positive][:, list(of_joint.values())].float()
+    logits = sharpened(own).log_softmax(dim=2)
+    place, inside = _joints_in_boxes(of_joint, targets, side)
     place = place.clamp(0, side - 1)
     low = place.floor().clamp(max=side - 2)
     part = place - low
@@ -58,7 +60,43 @@ def heatmap_loss(heatmaps: Tensor, of_joint: dict[int, int], targets: BoxTargets
         share = (part[..., 0] - (1 - x)).abs() * (part[..., 1] - (1 - y)).abs()
         total = total - share * logits.gather(2, cell.long()[..., None])[..., 0]
     per_box = (total * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
-    return per_box.sum() / max(1, len(positive))
+    return per_box.sum() / _count(torch.ones_like(positive))
+
+
+def confidence_loss(
+    heatmaps: Tensor, of_joint: dict[int, int], targets: BoxTargets, nobody: Tensor
+) -> Tensor:
+    """Binary cross-entropy of the height of a heat map's peak in a RoI against whether it is right.
+
+    `heatmap_loss` does not see the height of a peak, which a joint's confidence is made of. On a
+    positive box a peak is right within a tenth of the box around the joint; in a picture that shows
+    nobody every peak is wrong. The mean over the first and that over the second weigh the same.
+
+    Args:
+        heatmaps: (R, M, S, S) pooled from the boxes.
+        of_joint: by joint, its heat map.
+        nobody: (R,) bool, boxes in pictures that show nobody.
+    """
+    positive, index = targets.positive, list(of_joint.values())
+    side = heatmaps.shape[-1]
+    peaks, cells = heatmaps[positive][:, index].float().flatten(2).max(dim=2)
+    place, inside = _joints_in_boxes(of_joint, targets, side)
+    found = torch.stack([cells % side, cells // side], dim=2)
+    right = ((found - place).norm(dim=2) < RIGHT * side).float()
+    seen = F.binary_cross_entropy_with_logits(peaks, right, reduction="none")
+    empty = F.softplus(heatmaps[nobody][:, index].float().flatten(2).amax(dim=2))
+    return (seen * inside).sum() / _count(inside) + empty.sum() / _count(torch.ones_like(empty))
+
+
+def _joints_in_boxes(
+    of_joint: dict[int, int], targets: BoxTargets, side: int
+) -> tuple[Tensor, Tensor]:
+    """Where the K joints with a heat map are in the positive boxes: cells (P, K, 2) of a heat map
+    of `side` cells, and (P, K) bool: labelled, and in the box."""
+    positive, joints = targets.positive, list(of_joint)
+    place = targets.relative_poses(positive)[:, joints, :2] * side - 0.5
+    inside = ((place >= -0.5) & (place <= side - 0.5)).all(dim=2)
+    return place, inside & targets.valid[positive][:, joints, 0]
 
 
 def gate_loss(fusion: Fusion, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
@@ -72,7 +110,7 @@ def gate_loss(fusion: Fusion, anchor_poses: Tensor, targets: BoxTargets) -> Tens
         regressed = (fusion.regressed[positive, classes][:, joints] - wanted).norm(dim=2)
         nearer = (decoded < regressed).float()
     total = F.binary_cross_entropy_with_logits(fusion.logits[positive], nearer, reduction="none")
-    return (total * asked).sum() / asked.sum().clamp(min=1)
+    return (total * asked).sum() / _count(asked)
 
 
 def _pose_error(deltas: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
@@ -90,9 +128,8 @@ def distillation_class_loss(logits: Tensor, expert_scores: Tensor) -> Tensor:
         logits: (P, C + 1) of the whole-body network.
         expert_scores: (P, C + 1) softmax of the part expert.
     """
-    if not len(logits):
-        return logits.sum()
-    return -(expert_scores * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    total = -(expert_scores * F.log_softmax(logits, dim=1)).sum()
+    return total / _count(logits.new_ones(len(logits)))
 
 
 def distillation_pose_loss(deltas: Tensor, expert_deltas: Tensor, classes: Tensor) -> Tensor:
@@ -104,9 +141,12 @@ def distillation_pose_loss(deltas: Tensor, expert_deltas: Tensor, classes: Tenso
         deltas, expert_deltas: (P, C, J, 5).
         classes: (P,) true class, from 0.
     """
-    if not len(deltas):
-        return deltas.sum()
     index = torch.arange(len(classes), device=classes.device)
     mine, experts = deltas[index, classes], expert_deltas[index, classes]
     everything = torch.ones(*mine.shape[:2], 2, dtype=torch.bool, device=mine.device)
-    return _pose_error(mine, experts, everything).mean()
+    return _pose_error(mine, experts, everything).sum() / _count(torch.ones_like(index))
+
+
+def _count(which: Tensor) -> Tensor:
+    """How many are true or not 0, the mean over all processes, and 1 at least."""
+    return mean_over_processes(which.count_nonzero()).clamp(min=1)

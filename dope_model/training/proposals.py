@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from dope_model.network.proposals import ProposalNetwork
+from dope_model.training.distributed import mean_over_processes
 from dope_model.training.targets import (
     BACKGROUND,
     IGNORE,
@@ -109,9 +110,8 @@ def anchor_losses(
         matched.reshape(-1, 4)[objects], anchors[objects % len(anchors)]
     )
     box_loss = F.smooth_l1_loss(deltas[objects], wanted, beta=1 / 9, reduction="sum")
-    return {
-        "rpn/objectness": F.binary_cross_entropy_with_logits(
-            logits[index], positive.flatten()[index].float()
-        ),
-        "rpn/boxes": box_loss / max(1, len(index)),
-    }
+    class_loss = F.binary_cross_entropy_with_logits(
+        logits[index], positive.flatten()[index].float(), reduction="sum"
+    )
+    count = mean_over_processes(len(index), logits.device).clamp(min=1)
+    return {"rpn/objectness": class_loss / count, "rpn/boxes": box_loss / count}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dope_model.pictures import read_rgb
+from dope_model.datasets.videos import read_labelled
 
 _OF_THE_DISK = 0.8  # of what is free: a mapped file that the disk cannot hold ends the process
 
@@ -49,13 +49,13 @@ class SharedPictures:
             ValueError: the file is not a picture.
         """
         if path not in self._places:
-            return read_rgb(path)
+            return read_labelled(path)
         if self._bytes is None:
             self._bytes = np.memmap(self._file, np.uint8, "r+")
         number, start, shape = self._places[path]
         kept = self._bytes[start : start + int(np.prod(shape))].reshape(shape)
         if not self._bytes[number]:
-            rgb = read_rgb(path)
+            rgb = read_labelled(path)
             if rgb.shape != shape:  # the labels are wrong about its size
                 return rgb
             kept[:] = rgb

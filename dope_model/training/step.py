@@ -14,6 +14,7 @@ from dope_model.network.roi_features import Features
 from dope_model.training.data import Batch
 from dope_model.training.losses import (
     classification_loss,
+    confidence_loss,
     distillation_class_loss,
     distillation_pose_loss,
     gate_loss,
@@ -23,10 +24,10 @@ from dope_model.training.losses import (
 from dope_model.training.proposals import proposals_and_losses
 from dope_model.training.targets import (
     BatchTargets,
-    BoxTargets,
     ImageBoxes,
     match_boxes,
     sample_boxes,
+    shows_nobody,
     targets_of_boxes,
 )
 
@@ -44,6 +45,7 @@ class LossSettings:
         regression, distillation: weights of the terms; 1 is equation 2.
         heatmaps: weight of the term for a backbone's heat maps, if it has any. It only makes up
             for their values, which are several times the others'.
+        confidence: weight of the term for the heights of the heat maps' peaks.
     """
 
     boxes_per_image: int = 256
@@ -53,6 +55,7 @@ class LossSettings:
     regression: float = 1.0
     distillation: float = 1.0
     heatmaps: float = 0.3
+    confidence: float = 0.5
 
 
 @dataclass
@@ -121,15 +124,16 @@ def training_losses(
     together = ImageBoxes.of(boxes)
     pooled = network.pool(features, boxes)
     outputs = network.classify_pooled(pooled)
+    nobody = shows_nobody(batch.targets)[together.image]
     for part, output in outputs.items():
         wanted = targets_of_boxes(together, batch.targets[part])
         anchors = network.branches[part].anchor_poses
         losses[f"{part}/class"] = classification_loss(output.logits, wanted)
         losses[f"{part}/pose"] = settings.regression * regression_loss(output, anchors, wanted)
         if pooled.heatmaps is not None:
-            losses[f"{part}/heatmaps"] = _heatmap_term(
-                part, pooled.heatmaps, anchors, wanted, settings
-            )
+            own = pooled.heatmaps, heatmap_of_joint(part, anchors.shape[1]), wanted
+            losses[f"{part}/heatmaps"] = settings.heatmaps * heatmap_loss(*own)
+            losses[f"{part}/confidence"] = settings.confidence * confidence_loss(*own, nobody)
             losses[f"{part}/gate"] = gate_loss(output.fusion, anchors, wanted)
     for part, found in from_experts.items():
         where = _rows_of_expert(part, sampled, from_experts)
@@ -174,16 +178,9 @@ def heatmap_losses(
     losses = {}
     for part in parts:
         wanted = targets_of_boxes(found, batch.targets[part])
-        anchors = network.branches[part].anchor_poses
-        losses[f"{part}/heatmaps"] = _heatmap_term(part, heatmaps, anchors, wanted, settings)
+        of_joint = heatmap_of_joint(part, network.branches[part].part.joints)
+        losses[f"{part}/heatmaps"] = settings.heatmaps * heatmap_loss(heatmaps, of_joint, wanted)
     return losses
-
-
-def _heatmap_term(
-    part: str, heatmaps: Tensor, anchors: Tensor, wanted: BoxTargets, settings: LossSettings
-) -> Tensor:
-    of_joint = heatmap_of_joint(part, anchors.shape[1])
-    return settings.heatmaps * heatmap_loss(heatmaps, of_joint, wanted)
 
 
 def boxes_around(targets: list[BatchTargets]) -> ImageBoxes:

@@ -246,6 +246,15 @@ def targets_of_boxes(found: ImageBoxes, targets: BatchTargets) -> BoxTargets:
     return BoxTargets(found.boxes, labels, poses, valid)
 
 
+def shows_nobody(targets: dict[str, BatchTargets]) -> Tensor:
+    """(B,) bool: images that are known to show no instance of any part."""
+    empty = [
+        t.complete & ~t.present.any(dim=1) & (t.ignored == 0).all(dim=2).all(dim=1)
+        for t in targets.values()
+    ]
+    return torch.stack(empty).all(dim=0)
+
+
 def sample_boxes(
     proposals: Sequence[Tensor],
     targets: dict[str, BatchTargets],

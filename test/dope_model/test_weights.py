@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("torch")
-from dope_model.__main__ import main  # noqa: E402
+torch = pytest.importorskip("torch")
 from dope_model.checkpoint import HEADER_STEP, load_checkpoint, save_checkpoint  # noqa: E402
+from dope_model.training.recipe import Input, Recipe, RecipeRun  # noqa: E402
+from dope_model.training.stages import Shipped  # noqa: E402
 from dope_model.weights import SHIPPED, weights_file  # noqa: E402
 
 
@@ -30,25 +31,17 @@ def test_a_name_that_is_neither_file_nor_model_is_explained(tmp_path):
     assert weights_file(file) == file
 
 
-def test_packing_halves_the_file_and_keeps_its_description(tmp_path, capsys):
-    source, out = weights_file("dope_lite"), tmp_path / "packed.safetensors"
-    arguments = ["pack", str(source), "--out", str(out), "--about", "licence=mine",
-                 "--post", "hand.th_persondetect=0.25", "--post", "body.th_double=0.2",
-                 "--post", "hand.th_joint=0.3", "--post", "hand.score_th=0.5",
-                 "--proposals", "30", "--size", "192"]  # fmt: skip
-    assert main(arguments) == 0
-    before, after = load_checkpoint(source), load_checkpoint(out)
-    assert after.curves == before.curves
+def test_a_recipe_writes_half_of_the_bytes_and_what_the_weights_say_of_themselves(tmp_path):
+    recipe = Recipe("mine", {"a": Input("x")}, (Shipped(name="start", weights="dope_lite"),),
+                    about={"licence": "mine"})  # fmt: skip
+    out = RecipeRun(recipe, tmp_path, torch.device("cpu"), {"a": tmp_path}).run()
+    before, after = load_checkpoint("dope_lite"), load_checkpoint(out)
+    assert out.name == "mine.safetensors"
     assert after.about == {**before.about, "licence": "mine"}
-    hand = after.integration["hand"]
-    assert (hand.th_persondetect, hand.th_joint, hand.score_th) == (0.25, 0.3, 0.5)
-    assert after.integration["body"] == replace(before.integration["body"], th_double=0.2)
-    assert after.integration["face"] == before.integration["face"]
-    assert (after.mode.proposals, after.mode.min_size) == (30, 192)
+    assert after.curves == before.curves and after.integration == before.integration
+    assert after.second_look == before.second_look
     two_bytes_each = 2 * sum(t.numel() for t in after.state.values())
     assert out.stat().st_size < 1.1 * two_bytes_each
-    assert main([*arguments, "--post", "foot.K=1"]) == 1
-    assert "PART.NAME=VALUE" in capsys.readouterr().err
 
 
 def test_tensors_keep_their_place_when_the_description_changes(tmp_path):

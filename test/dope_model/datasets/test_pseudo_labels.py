@@ -24,22 +24,14 @@ def sample(**parts: PartLabels) -> Sample:
 
 
 def test_a_part_without_annotation_takes_what_the_expert_is_sure_of():
-    found = faces_at((50, 50), (120, 50), (200, 50), scores=(1.7, 0.4, 0.1))
+    found = faces_at((50, 50), (120, 50), (200, 50), scores=(0.95, 0.4, 0.1))
     given = sample(face=PartLabels.empty("face", 84, complete=False))
     for before in (given, sample()):
-        face = complete_sample(before, {"face": found}, Confidence(0.6, 0.2)).parts["face"]
+        face = complete_sample(before, {"face": found}, Confidence()).parts["face"]
         assert face.complete and len(face) == 1
         np.testing.assert_allclose(face.keypoints_2d[0], found.keypoints_2d[0])
-        assert face.score.tolist() == [1.0]
+        assert face.score.tolist() == pytest.approx([0.95])
         np.testing.assert_allclose(face.ignored, found.boxes[1:2])
-
-
-def test_sums_of_scores_can_be_asked_for():
-    found = faces_at((50, 50), (120, 50), (200, 50), scores=(7.0, 1.7, 0.9))
-    face = complete_sample(sample(), {"face": found}, Confidence(6, 1)).parts["face"]
-    np.testing.assert_allclose(face.keypoints_2d, found.keypoints_2d[:1])
-    np.testing.assert_allclose(face.ignored, found.boxes[1:2])
-    assert face.score.tolist() == [1.0]
 
 
 def test_annotated_instances_stay_and_are_not_doubled():
@@ -52,15 +44,52 @@ def test_annotated_instances_stay_and_are_not_doubled():
     np.testing.assert_allclose(face.keypoints_2d[1], found.keypoints_2d[1])
 
 
-def test_a_complete_annotation_is_not_touched():
+def test_a_complete_annotation_gets_no_further_instance():
     given = sample(face=face_labels(np.array([[50.0, 50.0]]), np.array([22.0])))
-    after = complete_sample(given, {"face": faces_at((150, 50))}, Confidence())
-    assert after.parts["face"] is given.parts["face"]
+    after = complete_sample(given, {"face": faces_at((150, 50))}, Confidence()).parts["face"]
+    assert len(after) == 1
+    np.testing.assert_array_equal(after.keypoints_2d, given.parts["face"].keypoints_2d)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_missing_joints_of_an_annotated_instance_come_from_its_estimates(complete):
+    """Equation 1: 2D of the joints that are not annotated and 3D of all, by the mean of two
+    estimates, weighted by their scores; not by another person's, nor by one that is not sure."""
+    given = face_labels(np.array([[50.0, 50.0]]), np.array([20.0]))
+    given.complete = complete
+    given.valid_3d[:] = False
+    given.valid_2d[0, 40:] = False
+    given.keypoints_2d[0, 40:] = 0
+    found = faces_at((52, 50), (54, 50), (58, 50), (150, 50), scores=(1.0, 0.95, 0.5, 1.0))
+    found.trusted[:, 83] = False
+    face = complete_sample(sample(face=given), {"face": found}, Confidence()).parts["face"]
+    assert len(face) == (1 if complete else 2)
+    shares = np.array([1, 0.95]) / 1.95
+    mean_2d = np.einsum("m,mjd->jd", shares, found.keypoints_2d[:2])
+    centred = found.keypoints_3d - found.keypoints_3d[:, [46]]
+    mean_3d = np.einsum("m,mjd->jd", shares, centred[:2])
+    np.testing.assert_array_equal(face.keypoints_2d[0, :40], given.keypoints_2d[0, :40])
+    np.testing.assert_allclose(face.keypoints_2d[0, 40:83], mean_2d[40:83], atol=1e-3)
+    np.testing.assert_allclose(face.keypoints_3d[0, :83], mean_3d[:83], atol=1e-5)
+    assert face.valid_2d[0].tolist() == face.valid_3d[0].tolist() == [True] * 83 + [False]
+
+
+def test_a_hand_is_not_completed_by_the_other_hand():
+    points = np.random.default_rng(0).uniform(50, 90, (1, 21, 2))
+    given = PartLabels(
+        "hand", points, np.zeros((1, 21, 3)), np.ones((1, 21)), np.zeros((1, 21)),
+        np.zeros((1, 21)), [-1], np.zeros((1, 3)), [1], [True],
+    )  # fmt: skip
+    for is_left in (True, False):
+        found = PartDetections("hand", [1.0], points, np.ones((1, 21, 3)), [is_left])
+        hand = complete_sample(sample(hand=given), {"hand": found}, Confidence()).parts["hand"]
+        assert hand.valid_3d.all() == is_left and hand.valid_3d.any() == is_left
 
 
 def test_confidence_is_checked():
-    with pytest.raises(ValueError, match="ignore <= label"):
-        Confidence(0.3, 0.5)
+    for label, ignore in ((0.3, 0.5), (6, 1)):
+        with pytest.raises(ValueError, match="scores are probabilities: 0 <= ignore <= label <= 1"):
+            Confidence(label, ignore)
 
 
 def labelled(count: int, hands: int) -> LabelSet:

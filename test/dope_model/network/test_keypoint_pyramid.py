@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from packages import package
-from random_networks import small_checkpoint
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-from dope_model.__main__ import main
-from dope_model.checkpoint import load_checkpoint, save_checkpoint
+from dope_model.checkpoint import load_checkpoint
 from dope_model.experts.tfjs_weights import tfjs_weights
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
@@ -390,63 +387,6 @@ def test_movenets_weights_find_their_places(tmp_path):
     last = tensors[f"{movenet._HEAD}conv2d_7/Conv2D/ReadVariableOp"][0, 0]
     kept = pyramid.keypoints[1].weight.detach()[:, :, 0, 0].numpy()
     assert kept == pytest.approx(last.T, abs=1e-3)
-
-
-def test_part_of_the_way_back_to_the_start(tmp_path):
-    """By hand for a kernel and for what a batch norm does; the whole way back for all layers."""
-    archive = tfjs_package(tmp_path / "x.tgz", movenet_like(np.random.default_rng(0)))
-    start = convert_backbone("mobilenet_v2_keypoints", archive)
-    ours = small_checkpoint(backbone="mobilenet_v2_keypoints")
-    weights, out = tmp_path / "ours.safetensors", tmp_path / "out.safetensors"
-    save_checkpoint(ours, weights)
-    arguments = ["pack", str(weights), "--full", "--out", str(out), "--start-package", str(archive)]
-
-    assert main([*arguments, "--start-share", "0.25"]) == 0
-    mixed = load_checkpoint(out).state
-    kernel = "backbone.blocks.3.conv.0.0.weight"
-    assert torch.allclose(mixed[kernel], 0.75 * ours.state[kernel] + 0.25 * start[kernel])
-    norm = [
-        [state[f"backbone.blocks.0.1.{n}"] for n in ("weight", "bias", "running_mean")]
-        + [(state["backbone.blocks.0.1.running_var"] + 1e-5).sqrt()]
-        for state in (ours.state, start, mixed)
-    ]
-    scale, their_scale, mixed_scale = (w / deviation for w, _, _, deviation in norm)
-    shift, their_shift, mixed_shift = (b - w / d * mean for w, b, mean, d in norm)
-    assert torch.allclose(mixed_scale, 0.75 * scale + 0.25 * their_scale, atol=1e-5)
-    assert torch.allclose(mixed_shift, 0.75 * shift + 0.25 * their_shift, atol=1e-5)
-    # Layers that the package does not have, and those after the backbone.
-    for name in (
-        "backbone.part_maps.hands.fine.eight.0.first.0.weight",
-        "branches.hand.cls_score.weight",
-    ):
-        assert torch.equal(mixed[name], ours.state[name])
-
-    assert main([*arguments, "--start-share", "1"]) == 0
-    back, fresh = load_checkpoint(out).build(), DopeNetwork(CONFIG)
-    fresh.load_state_dict(start, strict=False)
-    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        wanted, found = (n.eval().backbone.blocks(image) for n in (fresh, back))
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "change, error",
-    [
-        (["--start-share", "0.3"], "belong together"),
-        (["--start-package", "PACKAGE"], "belong together"),
-        (["--start-package", "PACKAGE", "--start-share", "1.5"], "between 0 and 1, not 1.5"),
-        (["--start-package", "WEIGHTS", "--start-share", "0.5"], "is not the package that"),
-    ],
-)
-def test_ways_back_that_are_none(tmp_path, change, error, capsys):
-    paths = {"PACKAGE": str(tmp_path / "x.tgz"), "WEIGHTS": str(tmp_path / "ours.safetensors")}
-    tfjs_package(tmp_path / "x.tgz", movenet_like(np.random.default_rng(0)))
-    save_checkpoint(small_checkpoint(backbone="mobilenet_v2_keypoints"), Path(paths["WEIGHTS"]))
-    change = [paths.get(argument, argument) for argument in change]
-    assert main(["pack", paths["WEIGHTS"], "--out", str(tmp_path / "out"), *change]) == 1
-    assert error in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 def test_another_package_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,7 +21,8 @@ from dope_model.poses import PartDetections  # noqa: E402
 from dope_model.runtime import int8, int8_allowed, load_engine, picked, processor  # noqa: E402
 from dope_model.runtime.int8 import compare, fit, measure_ranges, quantise  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
-from dope_model.training.averaging import mean_of, mixed_with_start  # noqa: E402
+from dope_model.training.averaging import mean_of  # noqa: E402
+from dope_model.training.stages import Int8  # noqa: E402
 
 
 def detections(poses_2d, scores=None, depth=0.0):
@@ -85,16 +87,18 @@ def weights_and_pictures(tmp_path_factory):
     return checkpoint, weights, pictures
 
 
-def test_what_int8_lacks_is_named(weights_and_pictures, tmp_path, capsys):
+def measured(checkpoint, pictures, max_loss):
+    stage = Int8(name="int8", data="pictures", mode=MODES["realtime"], max_loss=max_loss)
+    return stage.make(SimpleNamespace(inputs={"pictures": pictures}), checkpoint, None)
+
+
+def test_what_int8_lacks_is_named(weights_and_pictures, tmp_path):
     pytest.importorskip("openvino")
-    checkpoint, weights, _ = weights_and_pictures
-    with pytest.raises(ValueError, match="pack WEIGHTS --calibration PICTURES"):
+    checkpoint, _, _ = weights_and_pictures
+    with pytest.raises(ValueError, match="a recipe with the stage Int8"):
         load_engine("int8", checkpoint, checkpoint.mode, "cpu")
-    command = ["pack", str(weights), "--out", str(tmp_path / "new"), "--calibration"]
-    assert main([*command, str(tmp_path / "no")]) == 1
-    assert "there is no folder" in capsys.readouterr().err
-    assert main([*command, str(tmp_path)]) == 1
-    assert "needs 10 pictures or more" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="needs 10 pictures or more"):
+        measured(checkpoint, tmp_path, 10)
 
 
 @pytest.mark.parametrize(
@@ -239,19 +243,16 @@ def test_ranges_go_with_the_weights_and_no_further(tmp_path):
     loaded = load_checkpoint(tmp_path / "net.safetensors")
     assert loaded.input_ranges == {"backbone.one": (-0.5, 1.25)}
     assert mean_of([loaded, loaded]).input_ranges == {}
-    assert mixed_with_start(loaded, {}, 0.5).input_ranges == {}
 
 
 def test_int8_is_packed_only_within_the_bound(weights_and_pictures, tmp_path, monkeypatch, capsys):
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOPE_CACHE_DIR", str(tmp_path / "cache"))
-    checkpoint, weights, pictures = weights_and_pictures
+    checkpoint, _, pictures = weights_and_pictures
     packed = tmp_path / "packed.safetensors"
-    command = ["pack", str(weights), "--out", str(packed), "--calibration", str(pictures)]
-    assert main([*command, "--max-loss", "-1"]) == 1
-    assert "INT8 changes more than --max-loss -1 %" in capsys.readouterr().err
-    assert not packed.exists()
-    assert main([*command, "--full", "--max-loss", "100"]) == 0
+    with pytest.raises(ValueError, match="INT8 changes more than -1 %"):
+        measured(checkpoint, pictures, -1)
+    save_checkpoint(measured(checkpoint, pictures, 100), packed)
     assert "% of the joints" in capsys.readouterr().out
     assert main(["info", str(packed)]) == 0
     assert "convolutions in eight bits" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.network.config import Mode, SecondLook  # noqa: E402
 from dope_model.runtime import load_engine  # noqa: E402
+from dope_model.training.stages import Deploy, FavourSmall  # noqa: E402
 
 
 @pytest.fixture
@@ -44,11 +45,9 @@ def test_a_checkpoint_with_a_second_look_is_looked_at_twice(checkpoint, tmp_path
     np.testing.assert_allclose(np.sort(found[len(kept[0]) :]), np.sort(kept[1]), atol=1e-5)
 
 
-def test_pack_favours_small_anchors(checkpoint, tmp_path):
-    start, out = (str(tmp_path / f"{name}.safetensors") for name in "ab")
-    save_checkpoint(checkpoint, start)
-    assert main(["pack", start, "--out", out, "--full", "--favour-small", "1.5"]) == 0
-    before, after = (load_checkpoint(file).build(SMALL).rpn for file in (start, out))
+def test_small_anchors_can_rank_higher(checkpoint):
+    better = FavourSmall(name="small", logit=1.5).make(None, checkpoint, None)
+    before, after = (c.build(SMALL).rpn for c in (checkpoint, better))
     change = after.head.cls_logits.bias - before.head.cls_logits.bias
     (anchors,) = after.anchor_generator.cell_anchors
     sides = (anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt()
@@ -70,58 +69,42 @@ def test_a_look_proposes_what_counts_in_it():
     assert [m.max_box for m in look.modes(mode, ("hand",))] == [96, None]
 
 
-def test_pack_adds_a_second_look_and_takes_it_away(checkpoint, tmp_path, capsys):
-    start, out, again = (str(tmp_path / f"{name}.safetensors") for name in "abc")
-    save_checkpoint(replace(checkpoint, second_look=None), start)
-    assert load_checkpoint(start).second_look is None
-    look = ["--second-look", "0.48", "--largest", "body=150", "--largest", "face=128.5"]
-    assert main(["pack", start, "--out", out, *look]) == 0
+def test_a_second_look_is_stored_with_the_weights(checkpoint, tmp_path, capsys):
+    out = str(tmp_path / "a.safetensors")
+    look = SecondLook(0.48, {"body": 150, "face": 128.5}, 0.25)
+    mode = replace(checkpoint.mode, proposals=50)
+    changes = {"hand": {"th_alone": 2}}
+    deploy = Deploy(name="deploy", mode=mode, integration=changes, second_look=look)
+    save_checkpoint(deploy.make(None, checkpoint, None), out)
     made = load_checkpoint(out)
-    assert made.second_look == SecondLook(0.48, {"body": 150, "face": 128.5}, 1.0)
-    assert {m.proposals for m in made.looks(made.mode)} == {made.mode.proposals}
-    capsys.readouterr()
+    assert made.second_look == look and made.mode == mode
+    assert made.integration["hand"] == replace(checkpoint.integration["hand"], th_alone=2)
+    assert made.integration["body"] == checkpoint.integration["body"]
     assert main(["info", out]) == 0
     assert "second look at 0.48 of the size" in (told := capsys.readouterr().out)
     assert "body 150 px, face 128.5 px" in told
-    assert main(["pack", start, "--out", out, *look, "--second-proposals", "0.25"]) == 0
-    made = load_checkpoint(out)
-    assert [m.proposals for m in made.looks(replace(made.mode, proposals=50))] == [50, 12]
-    assert [m.proposals for m in made.looks(replace(made.mode, proposals=1))] == [1, 1]
-    assert main(["pack", out, "--out", again]) == 0
-    assert load_checkpoint(again).second_look == load_checkpoint(out).second_look
-    assert main(["pack", out, "--out", again, "--second-look", "0"]) == 0
-    assert load_checkpoint(again).second_look is None
+    assert [m.proposals for m in made.looks(mode)] == [50, 12]
+    assert [m.proposals for m in made.looks(replace(mode, proposals=1))] == [1, 1]
+    save_checkpoint(replace(checkpoint, second_look=None), out)
+    assert load_checkpoint(out).second_look is None
 
 
 @pytest.mark.parametrize(
     ("look", "why"),
     [
-        (["--second-look", "1.5", "--largest", "body=9"], "between 0 and 1, not 1.5"),
-        (["--second-look", "0.5"], "needs a size above 0"),
-        (["--second-look", "0.5", "--largest", "body=-1"], "needs a size above 0"),
-        (["--second-look", "0.5", "--largest", "body=nan"], "needs a size above 0"),
-        (["--second-look", "0", "--largest", "body=9"], "between 0 and 1, not 0"),
-        (["--second-look", "0.5", "--largest", "foot=9"], "a part of body, hand, face, such as"),
-        (["--second-look", "0.5", "--largest", "body"], "such as body=150, not 'body'"),
-        (["--largest", "body=9"], "belong to --second-look"),
-        (["--second-proposals", "0.5"], "belong to --second-look"),
-        (["--second-look", "0", "--second-proposals", "0.5"], "between 0 and 1, not 0"),
-        (
-            ["--second-look", "0.5", "--largest", "body=9", "--second-proposals", "0"],
-            "above 0 and at most at 1, not 0",
-        ),
-        (
-            ["--second-look", "0.5", "--largest", "body=9", "--second-proposals", "nan"],
-            "above 0 and at most at 1, not nan",
-        ),
+        ((1.5, {"body": 9}), "between 0 and 1, not 1.5"),
+        ((0.5, {}), "needs a size above 0"),
+        ((0.5, {"body": -1}), "needs a size above 0"),
+        ((0.5, {"body": float("nan")}), "needs a size above 0"),
+        ((0, {"body": 9}), "between 0 and 1, not 0"),
+        ((0.5, {"foot": 9}), "foot; known: body, hand, face"),
+        ((0.5, {"body": 9}, 0), "above 0 and at most at 1, not 0"),
+        ((0.5, {"body": 9}, float("nan")), "above 0 and at most at 1, not nan"),
     ],
 )
-def test_what_makes_no_sense_is_refused(checkpoint, tmp_path, capsys, look, why):
-    save_checkpoint(checkpoint, tmp_path / "a.safetensors")
-    out = tmp_path / "b.safetensors"
-    assert main(["pack", str(tmp_path / "a.safetensors"), "--out", str(out), *look]) == 1
-    assert why in capsys.readouterr().err
-    assert not out.exists()
+def test_what_makes_no_sense_is_refused(look, why):
+    with pytest.raises(ValueError, match=why):
+        SecondLook(*look)
 
 
 def test_a_file_with_a_senseless_second_look_is_refused(checkpoint, tmp_path):

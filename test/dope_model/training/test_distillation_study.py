@@ -48,10 +48,12 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
     settings = ["per_part=70", "held_out=10", "expert_epochs=1", "epochs=1",
                 "training.width=64", "training.height=64", "training.workers=0",
                 "training.losses.boxes_per_image=12", "training.warm_up_steps=4",
-                "training.losses.expert_boxes=4", "confidence.label=0.5",
+                "training.losses.expert_boxes=4", "training.batch_size=8", "training.memory_gb=0",
+                "training.frozen_stages=0", "confidence.label=0.5", "heatmap_epochs=0", "size=64",
                 "close_ups=3", "bound=true"]  # fmt: skip
     arguments = ["distillation-study", str(data / "labels.npz"), str(data), "--device", "cpu",
-                 "--lspet", str(data / "lspet"), "--out", str(data / "out")]  # fmt: skip
+                 "--backbone", "mobilenet_v2", "--lspet", str(data / "lspet"),
+                 "--out", str(data / "out")]  # fmt: skip
     for setting in settings:
         arguments += ["--set", setting]
     assert main(arguments) == 0
@@ -94,22 +96,25 @@ def test_a_study_from_labels_to_table_and_again(data, capsys):
 
 
 @pytest.mark.long
-def test_maps_of_joints_come_first_where_they_are_asked_for(data, capsys):
-    settings = ["per_part=60", "held_out=2", "expert_epochs=1", "epochs=1", "maps_epochs=1",
-                "maps.batch_size=15", "size=64", "maps.width=64", "maps.height=64"]  # fmt: skip
+def test_heat_maps_come_first_where_they_are_asked_for(data, capsys):
+    settings = ["per_part=60", "held_out=2", "expert_epochs=1", "epochs=1", "heatmap_epochs=1",
+                "heatmaps.batch_size=15", "size=64", "heatmaps.width=64",
+                "heatmaps.height=64"]  # fmt: skip
     for name in ("width=64", "height=64", "losses.boxes_per_image=4", "losses.expert_boxes=2"):
         settings.append(f"training.{name}")
-    settings += ["training.workers=0", "maps.workers=0", "maps.optimizer=adamw",
-                 "maps.learning_rate=0.01", "maps.warm_up_steps=0",
-                 "training.learning_rate=0.00001"]  # fmt: skip
+    settings += ["training.workers=0", "heatmaps.workers=0", "heatmaps.optimizer=adamw",
+                 "heatmaps.learning_rate=0.01", "heatmaps.warm_up_steps=0",
+                 "training.learning_rate=0.00001", "training.batch_size=8",
+                 "bound=false", "close_ups=0"]  # fmt: skip
     arguments = ["distillation-study", str(data / "labels.npz"), str(data), "--device", "cpu",
-                 "--backbone", "mobilenet_v2_keypoints", "--out", str(data / "maps")]  # fmt: skip
+                 "--backbone", "mobilenet_v2_keypoints", "--out",
+                 str(data / "heatmaps")]  # fmt: skip
     for setting in settings:
         arguments += ["--set", setting]
     assert main(arguments) == 0
-    out = data / "maps" / "seed 0"
+    out = data / "heatmaps" / "seed 0"
     for name, count in (("face expert", 4), ("partial", 12), ("completed", 12)):
-        lines = (out / f"{name} maps" / "losses.jsonl").read_text().splitlines()
+        lines = (out / f"{name} heat maps" / "losses.jsonl").read_text().splitlines()
         assert len(lines) == count
         assert {term for term in json.loads(lines[-1]) if "/" in term} == {
             f"{part}/heatmaps" for part in (("face",) if "face" in name else PARTS)
@@ -118,7 +123,7 @@ def test_maps_of_joints_come_first_where_they_are_asked_for(data, capsys):
         name: load_checkpoint(out / file).state
         for name, file in (
             ("start", "start whole.safetensors"),
-            ("maps", "completed maps/weights.safetensors"),
+            ("maps", "completed heat maps/weights.safetensors"),
             ("pseudo", "pseudo/weights.safetensors"),
             ("distilled", "distilled/weights.safetensors"),
         )
@@ -133,7 +138,7 @@ def test_maps_of_joints_come_first_where_they_are_asked_for(data, capsys):
         )
         assert from_maps < 0.2 * from_start
 
-    assert main([*arguments, "--set", "maps.memory_gb=1"]) == 0  # that changes nothing
+    assert main([*arguments, "--set", "heatmaps.memory_gb=1"]) == 0  # that changes nothing
     with_others = [a if a != "size=64" else "size=96" for a in arguments]
     assert main(with_others) == 1
     assert "holds a study with other settings (size)" in capsys.readouterr().err

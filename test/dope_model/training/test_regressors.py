@@ -9,8 +9,6 @@ torch = pytest.importorskip("torch")
 
 from labelled_pictures import write_ring_pictures  # noqa: E402
 
-from dope_model.__main__ import main  # noqa: E402
-from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.config import Mode, PartConfig  # noqa: E402
 from dope_model.network.heads import PartHead  # noqa: E402
@@ -24,12 +22,17 @@ from dope_model.network.keypoint_head import (  # noqa: E402
 )
 from dope_model.network.roi_features import RoiFeatures  # noqa: E402
 from dope_model.training.anchor_poses import fit_anchor_poses  # noqa: E402
-from dope_model.training.loop import fresh_checkpoint  # noqa: E402
+from dope_model.training.data import Source  # noqa: E402
+from dope_model.training.fresh import fresh_checkpoint  # noqa: E402
+from dope_model.training.recipe import Recipe, RecipeRun  # noqa: E402
 from dope_model.training.regressors import (  # noqa: E402
     PositiveRois,
     fit_regressors,
     robust_ridge,
 )
+from dope_model.training.settings import TrainingSettings  # noqa: E402
+from dope_model.training.stages import FitRegressors  # noqa: E402
+from dope_model.training.step import LossSettings  # noqa: E402
 
 CHANNELS = 8 + POINT_VALUES * HEATMAPS
 
@@ -114,31 +117,20 @@ def rings(tmp_path_factory):
     return write_ring_pictures(folder, 20, side=96), folder / "pictures"
 
 
-def run(rings, weights, *more: str) -> int:
-    out = weights.with_name("fitted.safetensors")
-    return main(
-        ["fit-regressors", str(weights), "--data", f"{rings[0]}:{rings[1]}", "--out", str(out),
-         "--device", "cpu", "--views", "120", "--set", "width=96", "--set", "height=96",
-         "--set", "losses.positive_share=1", "--set", "losses.boxes_per_image=60", *more]
-    )  # fmt: skip
-
-
-def weights_on(backbone: str, rings, folder):
+def fitted(rings, backbone, part="face"):
     anchors = {"face": fit_anchor_poses("face", LabelSet.load(rings[0]), 2)}
-    save_checkpoint(
-        fresh_checkpoint(anchors, backbone, Mode(96, 200, 20, False), seed=0),
-        folder / "weights.safetensors",
+    checkpoint = fresh_checkpoint(anchors, backbone, Mode(96, 200, 20, False), seed=0)
+    settings = TrainingSettings(
+        width=96, height=96, losses=LossSettings(positive_share=1, boxes_per_image=60)
     )
-    return folder / "weights.safetensors"
+    stage = FitRegressors(name="fit", part=part, samples=120, settings=settings, data={})
+    recipe = Recipe("mine", {}, (stage,))
+    run = RecipeRun(recipe, rings[0].parent, torch.device("cpu"), further=[Source(*rings)])
+    return checkpoint, stage.make(run, checkpoint, None)
 
 
-def test_the_command_changes_regressors_and_trust_alone(rings, tmp_path, capsys):
-    weights = weights_on("mobilenet_v2_keypoints", rings, tmp_path)
-    assert run(rings, weights) == 0
-    assert "regressors of a face, fitted to" in capsys.readouterr().out
-    before, after = (
-        load_checkpoint(path).state for path in (weights, tmp_path / "fitted.safetensors")
-    )
+def test_the_stage_changes_regressors_and_gate_alone(rings):
+    before, after = (checkpoint.state for checkpoint in fitted(rings, "mobilenet_v2_keypoints"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {
         f"branches.face.{layer}.{kind}"
@@ -147,12 +139,8 @@ def test_the_command_changes_regressors_and_trust_alone(rings, tmp_path, capsys)
     }
 
 
-def test_what_cannot_be_fitted_is_named(rings, tmp_path, capsys):
-    weights = weights_on("mobilenet_v2_keypoints", rings, tmp_path)
-    assert run(rings, weights, "--part", "hand") != 0
-    assert "does not detect a hand" in capsys.readouterr().err
-    weights = weights_on("mobilenet_v2", rings, tmp_path)
-    assert run(rings, weights) != 0
-    assert "mobilenet_v2 has no maps of joints" in capsys.readouterr().err
-    assert run(rings, weights, "--views", "0") != 0
-    assert "--views: take 1 or more, not 0" in capsys.readouterr().err
+def test_what_cannot_be_fitted_is_named(rings):
+    with pytest.raises(ValueError, match="does not detect a hand"):
+        fitted(rings, "mobilenet_v2_keypoints", "hand")
+    with pytest.raises(ValueError, match="mobilenet_v2 has no heat maps"):
+        fitted(rings, "mobilenet_v2")

@@ -17,10 +17,7 @@ torch = pytest.importorskip("torch")
 from labelled_pictures import hand_labels, write_ring_pictures  # noqa: E402
 from torchvision.ops.misc import FrozenBatchNorm2d  # noqa: E402
 
-from dope_model.__main__ import main  # noqa: E402
 from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from dope_model.commands.stopping import stops_when_asked  # noqa: E402
-from dope_model.commands.train import with_changes  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.backbone import stages_of  # noqa: E402
 from dope_model.network.config import Mode  # noqa: E402
@@ -35,20 +32,18 @@ from dope_model.network.keypoint_head import (  # noqa: E402
 from dope_model.pictures import read_rgb  # noqa: E402
 from dope_model.postprocess.integration import integrate  # noqa: E402
 from dope_model.runtime.torch_engine import EagerEngine  # noqa: E402
-from dope_model.training import loop, step  # noqa: E402
+from dope_model.training import loop, optimizer, step  # noqa: E402
 from dope_model.training.anchor_poses import AnchorPoses, fit_anchor_poses  # noqa: E402
 from dope_model.training.augmentation import NO_AUGMENTATION  # noqa: E402
 from dope_model.training.averaging import mean_of  # noqa: E402
+from dope_model.training.changes import with_changes  # noqa: E402
 from dope_model.training.data import Batches, Source, Views, collate  # noqa: E402
 from dope_model.training.folding import fold_frozen_norms  # noqa: E402
-from dope_model.training.loop import (  # noqa: E402
-    Trainer,
-    TrainingDiverged,
-    TrainingSettings,
-    fresh_checkpoint,
-)
+from dope_model.training.fresh import fresh_checkpoint  # noqa: E402
+from dope_model.training.loop import Trainer, TrainingDiverged  # noqa: E402
 from dope_model.training.losses import (  # noqa: E402
     classification_loss,
+    confidence_loss,
     distillation_class_loss,
     distillation_pose_loss,
     gate_loss,
@@ -57,9 +52,16 @@ from dope_model.training.losses import (  # noqa: E402
 )
 from dope_model.training.movenet import OPEN  # noqa: E402
 from dope_model.training.norms import let_norms_learn  # noqa: E402
+from dope_model.training.settings import TrainingSettings  # noqa: E402
 from dope_model.training.shared_pictures import SharedPictures  # noqa: E402
 from dope_model.training.step import LossSettings, expert_boxes, training_losses  # noqa: E402
-from dope_model.training.targets import BoxTargets  # noqa: E402
+from dope_model.training.stopping import stops_when_asked  # noqa: E402
+from dope_model.training.targets import (  # noqa: E402
+    BatchTargets,
+    BoxTargets,
+    PartTargets,
+    shows_nobody,
+)
 
 SETTINGS = TrainingSettings(
     epochs=4, batch_size=2, learning_rate=0.004, warm_up_steps=4, width=96, height=96, workers=0,
@@ -137,7 +139,7 @@ def test_what_norms_learned_is_written_for_the_frozen_network(rings, tmp_path):
     names = set(checkpoint.state)
     before = {name: value.clone() for name, value in checkpoint.state.items()}
     settings = replace(
-        SETTINGS, only_maps=True, norms_learn=True, frozen_stages=4, mixed_precision=False
+        SETTINGS, heatmaps_of=("face",), norms_learn=True, frozen_stages=4, mixed_precision=False
     )
     run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
     recorded(run, 3)
@@ -159,7 +161,7 @@ def test_what_norms_learned_is_written_for_the_frozen_network(rings, tmp_path):
 def test_averages_have_their_own_statistics(rings, tmp_path):
     """The written norms' statistics are averaged as the weights are."""
     settings = replace(
-        SETTINGS, only_maps=True, norms_learn=True, averaging=0.6, mixed_precision=False,
+        SETTINGS, heatmaps_of=("face",), norms_learn=True, averaging=0.6, mixed_precision=False,
         optimizer="adamw", learning_rate=0.02, warm_up_steps=0,
     )  # fmt: skip
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
@@ -193,9 +195,7 @@ def test_the_mean_of_weights(rings, tmp_path):
     paths = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
     for checkpoint, path in zip((one, other), paths, strict=True):
         save_checkpoint(checkpoint, path)
-    out = tmp_path / "mean.safetensors"
-    assert main(["pack", str(paths[0]), "--mean", str(paths[1]), "--full", "--out", str(out)]) == 0
-    found = load_checkpoint(out)
+    found = mean_of([load_checkpoint(path) for path in paths])
     expected = one.state["backbone.joined.weight"] + 0.25
     torch.testing.assert_close(found.state["backbone.joined.weight"], expected)
     x = torch.randn(1, 3, 64, 64, generator=random)
@@ -217,10 +217,10 @@ def test_strangers_have_no_mean(rings):
 def test_half_precision_on_a_cpu_is_for_the_backbone(rings, tmp_path, monkeypatch):
     """What is made of its features is float32 again, and the losses are nearly the same."""
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
-    settings = replace(SETTINGS, only_maps=True)
+    settings = replace(SETTINGS, heatmaps_of=("face",))
     losses = []
     for half in (False, True):
-        monkeypatch.setattr(loop, "_multiplies_bfloat16", lambda half=half: half)
+        monkeypatch.setattr(optimizer, "_multiplies_bfloat16", lambda half=half: half)
         run = Trainer(checkpoint, [rings], settings, tmp_path / str(half), torch.device("cpu"))
         block = DtypeOf(run.network.backbone.blocks[9])
         features = run.network.features(torch.zeros(1, 3, 96, 96))
@@ -330,6 +330,43 @@ def test_heat_maps_learn_where_joints_are():
         fine = (fine - gradient).detach().requires_grad_(True)
     places = decode_heatmaps(fine)[0, PEAK].T / POINT_SCALE + 0.5
     torch.testing.assert_close(places * 28, poses[0, :, :2], atol=0.6, rtol=0)
+
+
+def test_confidence_by_hand():
+    """A right peak, a wrong one, one that is not labelled; and two boxes in pictures of nobody."""
+    heatmaps = torch.full((3, 3, 28, 28), -9.0)
+    for joint, (x, y, height) in enumerate(((7, 5, 1.0), (20, 5, 2.0), (3, 3, 3.0))):
+        heatmaps[0, joint, y, x] = height
+    heatmaps[1, 0, 4, 4], heatmaps[2, 1, 9, 9] = 1.5, 0.5
+    poses = torch.zeros(3, 3, 5)
+    poses[0, :, :2] = torch.tensor([[7.5, 7.9], [12.0, 5.5], [3.5, 3.5]])  # off by 2.4, 8 and 0
+    valid = torch.ones(3, 3, 2, dtype=torch.bool)
+    valid[0, 2, 0] = False
+    boxes = torch.tensor([[0.0, 0, 28, 28]] * 3)
+    targets = BoxTargets(boxes, torch.tensor([1, 0, 0]), poses, valid)
+    nobody = torch.tensor([False, True, True])
+
+    def softplus(x):
+        return math.log1p(math.exp(x))
+
+    seen = (softplus(-1.0) + softplus(2.0)) / 2
+    empty = (softplus(1.5) + softplus(0.5) + 4 * softplus(-9.0)) / 6
+    found = confidence_loss(heatmaps, {0: 0, 1: 1, 2: 2}, targets, nobody).item()
+    assert found == pytest.approx(seen + empty, rel=1e-5)
+
+
+def test_only_pictures_without_anybody_show_nobody():
+    one = PartTargets(
+        np.array([[0, 0, 9, 9]], np.float32), np.array([1]), np.zeros((1, 2, 5), np.float32),
+        np.ones((1, 2, 2), bool), np.zeros((0, 4), np.float32), True,
+    )  # fmt: skip
+    none = PartTargets(*(getattr(one, n)[:0] for n in ("boxes", "classes", "poses", "valid")),
+                       one.ignored, True)  # fmt: skip
+    unknown, ignored = replace(none, complete=False), replace(none, ignored=one.boxes)
+    face = BatchTargets.stack([none, one, unknown, ignored, none])
+    hand = BatchTargets.stack([none, none, none, none, unknown])
+    found = shows_nobody({"face": face, "hand": hand})
+    assert found.tolist() == [True, False, False, False, False]
 
 
 def test_the_gate_by_hand():
@@ -460,7 +497,7 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
 def test_steps_keep_their_sizes_when_norms_that_learn_resume(rings, tmp_path):
     """AdamW's steps go by the weights' sizes at the run's start, which a resumed run has lost."""
     settings = replace(
-        SETTINGS, only_maps=True, norms_learn=True, optimizer="adamw", mixed_precision=False
+        SETTINGS, heatmaps_of=("face",), norms_learn=True, optimizer="adamw", mixed_precision=False
     )
 
     def begin() -> Trainer:
@@ -541,7 +578,7 @@ def test_the_schedule_of_the_paper():
 
 
 def test_a_cosine_ends_at_nothing():
-    settings = TrainingSettings(learning_rate=0.02, warm_up_steps=0, cosine=True)
+    settings = TrainingSettings(learning_rate=0.02, warm_up_steps=0, drops=())
     rates = [settings.learning_rate_at(9, share) for share in (0, 0.25, 0.5, 0.75, 1)]
     half = 0.5**0.5 / 2
     assert rates == pytest.approx([0.02, 0.02 * (0.5 + half), 0.01, 0.02 * (0.5 - half), 0])
@@ -592,13 +629,13 @@ def test_settings_from_the_command_line():
         with_changes(TrainingSettings(), ["epochs=many"])
     with pytest.raises(ValueError, match="drops are numbers with commas"):
         with_changes(TrainingSettings(), ["drops=early"])
-    changed = with_changes(TrainingSettings(), ["augmentation.aimed_parts=hand,hand,face"])
-    assert changed.augmentation.aimed_parts == ("hand", "hand", "face")
+    changed = with_changes(TrainingSettings(), ["augmentation.centred_parts=hand,hand,face"])
+    assert changed.augmentation.centred_parts == ("hand", "hand", "face")
     with pytest.raises(ValueError, match="foot is no part"):
-        with_changes(TrainingSettings(), ["augmentation.aimed_parts=hand,foot"])
+        with_changes(TrainingSettings(), ["augmentation.centred_parts=hand,foot"])
     for sizes in ("0,1", "0.5,0.2"):
         with pytest.raises(ValueError, match="is no range of sizes"):
-            with_changes(TrainingSettings(), [f"augmentation.aimed_size={sizes}"])
+            with_changes(TrainingSettings(), [f"augmentation.centred_size={sizes}"])
 
 
 @pytest.mark.parametrize(
@@ -612,9 +649,11 @@ def test_every_backbone_takes_a_step(rings, tmp_path, backbone):
     assert not torch.equal(before, run.network.branches["face"].cls_score.weight)
 
 
-def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
-    """Their losses fall, neither proposals nor branches change, and they are trusted after it."""
-    settings = replace(SETTINGS, only_maps=True, optimizer="adamw", learning_rate=0.003)
+def test_heat_maps_alone_are_learned_without_the_rest(rings, tmp_path):
+    """Their losses fall, neither proposals nor heads change, and the gates are open to them."""
+    settings = replace(
+        SETTINGS, heatmaps_of=("face",), open_gates=True, optimizer="adamw", learning_rate=0.003
+    )
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
     trust = checkpoint.state["branches.face.map_trust.trust.bias"] = torch.full((25,), -3.0)
     run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
@@ -632,10 +671,8 @@ def test_maps_alone_are_learned_without_the_rest(rings, tmp_path):
 
 
 def test_nothing_but_the_maps_changes(rings, tmp_path):
-    """With all other stages frozen and trust kept, RPN and branches find what they know."""
-    settings = replace(
-        SETTINGS, only_maps=True, keep_trust=True, frozen_stages=23, optimizer="adamw"
-    )
+    """With all other stages frozen, RPN and heads find what they know."""
+    settings = replace(SETTINGS, heatmaps_of=("face",), frozen_stages=23, optimizer="adamw")
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
     checkpoint.state["branches.face.map_trust.trust.bias"] = torch.full((25,), -3.0)
     before = {name: value.clone() for name, value in checkpoint.state.items()}
@@ -658,12 +695,12 @@ def test_the_maps_of_hands_learn_alone(rings, tmp_path):
     checkpoint = fresh_checkpoint(anchors, "mobilenet_v2_keypoints", MODE)
     before = {name: value.clone() for name, value in checkpoint.state.items()}
     settings = replace(
-        SETTINGS, only_maps=True, keep_trust=True, frozen_stages=24, maps_of=("hand",),
+        SETTINGS, heatmaps_of=("hand",), frozen_stages=24,
         optimizer="adamw",
     )  # fmt: skip
     folder = tmp_path / "run"
     run = Trainer(checkpoint, [source], settings, folder, torch.device("cpu"))
-    assert [path.name for path, _ in run.views.items] == [s.file for s in samples[::2]]
+    assert [path.name for path, _, _ in run.views.items] == [s.file for s in samples[::2]]
     assert list(run.views[0, 0][1]) == ["hand"]  # other targets would cost time for nothing
     assert all(list(step) == ["hand/heatmaps"] for step in recorded(run, 2))
     after = load_checkpoint(folder / "weights.safetensors").state
@@ -673,23 +710,15 @@ def test_the_maps_of_hands_learn_alone(rings, tmp_path):
 
 @pytest.mark.parametrize("parts", ["hand", "foot,face"])
 def test_maps_of_parts_that_are_not_there_are_refused(rings, tmp_path, parts):
-    settings = replace(SETTINGS, only_maps=True, maps_of=tuple(parts.split(",")))
+    settings = replace(SETTINGS, heatmaps_of=tuple(parts.split(",")))
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
-    with pytest.raises(ValueError, match=f"maps_of={parts}: take some of face"):
+    with pytest.raises(ValueError, match=f"the network has no {parts[:4]}; take some of face"):
         Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
-
-
-def test_maps_of_some_parts_go_with_maps_alone(rings, tmp_path):
-    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
-    with pytest.raises(ValueError, match="maps_of=face goes with only_maps=true"):
-        Trainer(
-            checkpoint, [rings], replace(SETTINGS, maps_of=("face",)), tmp_path, torch.device("cpu")
-        )
 
 
 def test_a_canvas_that_the_network_cannot_take_is_refused(rings, tmp_path):
     with pytest.raises(ValueError, match="100 x 96 px: take multiples of 32"):
-        trainer(rings, tmp_path, replace(SETTINGS, width=100))
+        replace(SETTINGS, width=100)
 
 
 def test_a_part_without_background_is_refused(rings, tmp_path):
@@ -707,7 +736,7 @@ def test_a_part_without_background_is_refused(rings, tmp_path):
 def test_nonsense_is_refused(rings, tmp_path):
     for name in ("batch_size", "accumulate"):
         with pytest.raises(ValueError, match="take 1 or more"):
-            trainer(rings, tmp_path, replace(SETTINGS, **{name: 0}))
+            replace(SETTINGS, **{name: 0})
     hand = fresh_checkpoint(
         {"hand": AnchorPoses("hand", np.zeros((2, 21, 5), np.float32))}, "mobilenet_v2", MODE
     ).build()
@@ -715,9 +744,9 @@ def test_nonsense_is_refused(rings, tmp_path):
         trainer(rings, tmp_path, experts={"hand": hand})
 
 
-def test_only_maps_needs_maps(rings, tmp_path):
-    settings = replace(SETTINGS, only_maps=True)
-    with pytest.raises(ValueError, match="mobilenet_v2 has no maps"):
+def test_heat_maps_are_asked_of_networks_that_have_some(rings, tmp_path):
+    settings = replace(SETTINGS, heatmaps_of=("face",))
+    with pytest.raises(ValueError, match="mobilenet_v2 has no heat maps"):
         trainer(rings, tmp_path, settings)
 
 
@@ -728,7 +757,7 @@ def test_pictures_that_fit_into_memory_are_decoded_once(rings, tmp_path, monkeyp
         read.append(path)
         return read_rgb(path)
 
-    monkeypatch.setattr("dope_model.training.shared_pictures.read_rgb", counted)
+    monkeypatch.setattr("dope_model.training.shared_pictures.read_labelled", counted)
     views = Views([rings], {}, (96, 96), NO_AUGMENTATION, 0)
     room = int(2.5 * 96 * 96 * 3)  # for two of the pictures
     views.read = SharedPictures(tmp_path / "raw", views.sizes(), room)
@@ -747,27 +776,10 @@ def test_a_run_with_workers_shares_its_pictures_and_removes_them(rings, tmp_path
     assert {f.name for f in shared.iterdir()} == {f.name for f in plain.iterdir()}
 
 
-def test_pretrained_layers_learn_at_their_own_rate(rings, tmp_path):
-    settings = replace(SETTINGS, backbone_rate=0.0)
-    checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
-    run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
-    before = {name: value.clone() for name, value in run.network.named_parameters()}
-    recorded(run, 1)
-    same = {n for n, value in run.network.named_parameters() if torch.equal(value, before[n])}
-    fresh_layers = ("backbone.joined.", "backbone.part_maps.")
-    pretrained = {n for n in before if n.startswith("backbone.") and not n.startswith(fresh_layers)}
-    pretrained |= {n for n in before if n.startswith("backbone.part_maps.hands.blocks.")}
-    assert pretrained <= same and "backbone.joined.weight" not in same
-    assert "backbone.part_maps.people.last.weight" not in same
-    assert "roi_vector.both.weight" not in same
-
-
 def test_adamw_moves_pretrained_layers_by_a_share_of_their_size(rings, tmp_path):
     """A first step of Adam is the rate times the gradient's sign, wherever that is not tiny; the
     warm-up starts at a hundredth of the rate."""
-    settings = replace(
-        SETTINGS, optimizer="adamw", backbone_rate=0.5, weight_decay=0.0, warm_up_steps=1
-    )
+    settings = replace(SETTINGS, optimizer="adamw", weight_decay=0.0, warm_up_steps=1)
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
     name = "backbone.smooth.8.1.weight"
     checkpoint.state[name] *= 1e-3
@@ -777,7 +789,7 @@ def test_adamw_moves_pretrained_layers_by_a_share_of_their_size(rings, tmp_path)
     recorded(run, 1)
     step = (parameter.detach() - before).abs().max().item()
     size = before.square().mean().sqrt().item()
-    assert step == pytest.approx(0.01 * settings.learning_rate * 0.5 * size, rel=0.1)
+    assert step == pytest.approx(0.01 * settings.learning_rate * size, rel=0.1)
 
 
 def test_a_pyramid_freezes_from_its_first_stage_on(rings, tmp_path):
@@ -789,24 +801,6 @@ def test_a_pyramid_freezes_from_its_first_stage_on(rings, tmp_path):
         trained = [n for n, p in network.backbone.named_parameters() if p.requires_grad]
         assert trained[0].startswith(moving)
     assert len(trained) == len(list(network.backbone.parameters()))
-
-
-def test_the_command_trains_and_resumes(tmp_path, capsys):
-    labels = write_ring_pictures(tmp_path / "data", 100, seed=5, side=64)
-    arguments = [
-        "train", "--data", f"{labels}:{labels.parent / 'pictures'}", "--parts", "face",
-        "--out", str(tmp_path / "run"), "--device", "cpu", "--max-batches", "1",
-    ]  # fmt: skip
-    for change in ("batch_size=2", "width=64", "height=64", "losses.boxes_per_image=8"):
-        arguments += ["--set", change]
-    for _ in range(2):
-        assert main(arguments) == 0
-    assert "from batch 1" in capsys.readouterr().out
-    assert len((tmp_path / "run" / "losses.jsonl").read_text().splitlines()) == 2
-    network = load_checkpoint(tmp_path / "run" / "weights.safetensors").config
-    assert network.parts["face"].anchor_poses == 10
-    assert main([*arguments, "--set", "speed=1"]) == 1
-    assert "unknown setting 'speed'" in capsys.readouterr().err
 
 
 def test_a_part_expert_learns_eight_pictures_by_heart(tmp_path):

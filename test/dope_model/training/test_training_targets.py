@@ -167,7 +167,7 @@ def test_an_aimed_view_has_an_instance_in_its_middle_half():
     """However small a part of the picture is seen."""
     labels = face_labels(np.array([[30.0, 270.0], [250.0, 40.0]]), np.array([20.0, 12.0]))
     sample = Sample("a", 300, 300, {"face": labels})
-    settings = Augmentation(scale=(3, 4), aimed=1.0, perspective=0.0, colour=0)
+    settings = Augmentation(scale=(3, 4), centred=1.0, perspective=0.0, colour=0)
     seen = []
     for seed in range(20):
         view = black_view(sample, 100, settings, seed)
@@ -183,7 +183,7 @@ def test_an_aimed_view_shows_its_instance_at_a_drawn_size():
     labels = face_labels(np.array([[80.0, 220.0], [220.0, 80.0]]), np.array([30.0, 90.0]))
     sample = Sample("a", 300, 300, {"face": labels})
     settings = Augmentation(
-        aimed=1.0, aimed_size=(0.2, 0.8), perspective=0.0, colour=0, turn_deg=0, min_visible=0
+        centred=1.0, centred_size=(0.2, 0.8), perspective=0.0, colour=0, turn_deg=0, min_visible=0
     )
     sizes = []
     for seed in range(30):
@@ -199,7 +199,7 @@ def test_a_tiny_instance_is_not_enlarged_without_end():
     labels = face_labels(np.array([[50.0, 50.0]]), np.array([8.0]))
     sample = Sample("a", 100, 100, {"face": labels})
     settings = Augmentation(
-        flip=0, aimed=1.0, aimed_size=(0.9, 0.9), perspective=0.0, colour=0, turn_deg=0
+        flip=0, centred=1.0, centred_size=(0.9, 0.9), perspective=0.0, colour=0, turn_deg=0
     )
     view = black_view(sample, 200, settings)
     seen = np.ptp(view.instances["face"].keypoints_2d[0], axis=0)
@@ -226,7 +226,7 @@ def test_some_views_are_turned_by_any_angle():
 
 def test_nothing_to_aim_at_is_no_hindrance():
     labels = face_labels(np.zeros((0, 2)), np.zeros(0))
-    view = black_view(Sample("a", 50, 50, {"face": labels}), 40, Augmentation(aimed=1.0))
+    view = black_view(Sample("a", 50, 50, {"face": labels}), 40, Augmentation(centred=1.0))
     assert view.image.shape == (40, 40, 3)
 
 

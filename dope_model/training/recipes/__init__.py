@@ -1,0 +1,1 @@
+"""How weights are made: one recipe a file; see `dope_model.training.recipe`."""
