@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,11 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for labels.npz")
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--limit", type=int, help="label only the first N")
+    parser.add_argument(
+        "--shard", metavar="K/N",
+        help="label part K of N; on several machines with one folder --out, the last one to end "
+        "leaves the labels of all",
+    )  # fmt: skip
     parser.add_argument("--known", type=Path, help="existing labels, which are kept")
     parser.add_argument(
         "--human-joints", type=Path, metavar="FOLDER",
@@ -55,6 +61,8 @@ def run_label(options: argparse.Namespace) -> int:
         names = [names[i] for i in order]
     known = None if options.known is None else LabelSet.load(options.known)
     names = names[: options.limit]
+    if options.shard is not None:
+        names = shard_of(names, options.shard)
     annotated = (
         None if options.human_joints is None else annotated_bodies(options.human_joints, names)
     )
@@ -78,6 +86,18 @@ def run_label(options: argparse.Namespace) -> int:
         cv2.imwrite(str(options.out / "sheet.png"), sheet[..., ::-1])
         print(f"{options.out / 'sheet.png'}: {options.sheet} random pictures")
     return 0
+
+
+def shard_of(names: list[str], shard: str) -> list[str]:
+    """The names that are part "K/N".
+
+    Raises:
+        ValueError: it is no part.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"--shard is K/N with K from 1 to N, such as 3/16, not {shard!r}")
+    return names[int(found[1]) - 1 :: int(found[2])]
 
 
 def annotated_bodies(folder: Path, names: list[str]) -> dict[str, Guess]:

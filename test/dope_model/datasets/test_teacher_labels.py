@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dope_model.__main__ import main
 from dope_model.commands.label import label_sheet
 from dope_model.datasets import teacher_labels
 from dope_model.datasets.labels import LabelSet, Visibility
@@ -83,6 +84,19 @@ def test_pieces_are_labelled_once_and_merged(pictures, tmp_path, monkeypatch):
     assert np.allclose(labels.samples[-1].parts["body"].keypoints_2d, expected, atol=1 / 16)
     sheet = label_sheet(labels, pictures, 8)
     assert sheet.shape == (2 * 320, 6 * 320, 3)
+
+
+def test_shards_together_label_every_picture_once(pictures, tmp_path, monkeypatch, capsys):
+    log, out = tmp_path / "log", tmp_path / "out"
+    monkeypatch.setitem(teacher_labels._LOADED, "thorough", RecordingExperts(log))
+    arguments = ["label", str(pictures), "--out", str(out), "--sheet", "0", "--shard"]
+    for shard in ("2/3", "3/3", "1/3"):
+        assert main([*arguments, shard]) == 0
+    assert sorted(map(int, log.read_text().split())) == list(range(60))
+    assert len(LabelSet.load(out / "labels.npz")) == 60
+    for shard in ("4/3", "0/3", "a"):
+        assert main([*arguments, shard]) == 1
+        assert "--shard is K/N with K from 1 to N" in capsys.readouterr().err
 
 
 def test_what_is_known_is_not_labelled_again(pictures, tmp_path, monkeypatch):
