@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from labelled_pictures import write_ring_pictures  # noqa: E402
+from repository import ROOT  # noqa: E402
 
 from dope_model.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
@@ -82,13 +83,12 @@ def train(run: tuple[Path, str], out: Path, processes: int) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     out.mkdir()
-    root = Path(__file__).parents[2]
     started = [
         subprocess.Popen(
-            [sys.executable, folder / "one_batch.py", folder, out, frozen_stages], cwd=root,
+            [sys.executable, folder / "one_batch.py", folder, out, frozen_stages], cwd=ROOT,
             env=os.environ | {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(root),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT),
                 "OMP_NUM_THREADS": "1",
             },
         )
