@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dope_model.hints import NETWORK_PACKAGES, pip_install
-from dope_model.network.config import MODES, Mode, NetworkConfig, PartConfig, SecondLook
+from dope_model.network.config import (
+    MODES,
+    REGRESSION_WEIGHT,
+    Mode,
+    NetworkConfig,
+    PartConfig,
+    SecondLook,
+)
 from dope_model.postprocess.scores import ScoreCurves
-from dope_model.network.heads import REGRESSION_WEIGHT
 from dope_model.postprocess.settings import IntegrationSettings
 from dope_model.weights import weights_file
 
@@ -335,6 +341,8 @@ def _divide_by_our_weight(
 ) -> None:
     """Scale a part's regressors, whose outputs are divided by the weights that the file declares,
     for a network that divides them by `REGRESSION_WEIGHT`."""
+    import torch
+
     factors = []
     for dimensions in (2, 3):
         declared = kwargs.get(f"pose{dimensions}d_reg_weights", REGRESSION_WEIGHT)

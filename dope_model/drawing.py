@@ -161,7 +161,6 @@ def _label(canvas: np.ndarray, text: str, at: tuple[int, int], scale: float) -> 
 
 def _scaled(person: WholeBody, scale: float) -> WholeBody:
     parts = {
-        slot: replace(pose, keypoints_2d=pose.keypoints_2d * scale)
-        for slot, pose in person.parts()
+        slot: replace(pose, keypoints_2d=pose.keypoints_2d * scale) for slot, pose in person.parts()
     }
     return WholeBody(**parts, track_id=person.track_id)

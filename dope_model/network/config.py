@@ -12,6 +12,8 @@ from dope_model.skeleton import PARTS, skeleton_for
 STRIDE = 16
 """Of every backbone's coarse features: the anchors and the graphs count on it."""
 PAD_TO = 32
+# The regressors' targets are multiplied by this, which brings them to the size of the logits.
+REGRESSION_WEIGHT = 5.0
 """The sides of the network's input are multiples of that, px."""
 
 

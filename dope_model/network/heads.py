@@ -7,12 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dope_model.network.config import PartConfig
+from dope_model.network.config import REGRESSION_WEIGHT, PartConfig
 from dope_model.network.keypoint_head import Fusion, FusionGate
 from dope_model.network.roi_features import RoiFeatures
-
-# The regressors' targets are multiplied by this, which brings them to the size of the logits.
-REGRESSION_WEIGHT = 5.0
 
 
 @dataclass

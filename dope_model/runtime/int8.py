@@ -111,7 +111,7 @@ def quantise(model, ranges: Ranges) -> None:
     if unknown := sorted(set(ranges) - set(convolutions)):
         raise ValueError(
             f"what {len(unknown)} convolutions see is known that the network does not have, such "
-            f"as {unknown[0]}: pack its weights with --calibration again"
+            f"as {unknown[0]}: measure them again, by the stage Int8 of a recipe"
         )
     # Where sums of two products are cut off at 16 bits: 2 * 255 * 64 is under 2 ** 15.
     steps = 127 if adds_int8_in_32_bits() else 64

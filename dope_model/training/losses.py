@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dope_model.network.heads import REGRESSION_WEIGHT, PartOutput
+from dope_model.network.config import REGRESSION_WEIGHT
+from dope_model.network.heads import PartOutput
 from dope_model.network.keypoint_head import Fusion, sharpened
 from dope_model.training.distributed import mean_over_processes
 from dope_model.training.targets import BoxTargets

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dope_model.network.config import REGRESSION_WEIGHT
 from dope_model.network.dope import DopeNetwork
-from dope_model.network.heads import REGRESSION_WEIGHT, PartHead
+from dope_model.network.heads import PartHead
 from dope_model.network.keypoint_head import point_columns
 from dope_model.training.data import Batch
 from dope_model.training.step import LossSettings, draw_boxes

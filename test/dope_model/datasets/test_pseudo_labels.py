@@ -61,7 +61,7 @@ def test_missing_joints_of_an_annotated_instance_come_from_its_estimates(complet
     given.valid_2d[0, 40:] = False
     given.keypoints_2d[0, 40:] = 0
     found = faces_at((52, 50), (54, 50), (58, 50), (150, 50), scores=(1.0, 0.95, 0.5, 1.0))
-    found.trusted[:, 83] = False
+    found.confidence[:, 83] = 0.2
     face = complete_sample(sample(face=given), {"face": found}, Confidence()).parts["face"]
     assert len(face) == (1 if complete else 2)
     shares = np.array([1, 0.95]) / 1.95
