@@ -162,7 +162,7 @@ def test_a_convolution_in_eight_bits(groups, flags, tmp_path, monkeypatch):
 
 def test_ranges_of_another_network_are_refused():
     model = one_convolution(np.ones((8, 4, 3, 3), np.float32))
-    with pytest.raises(ValueError, match=r"such as backbone\.two: pack"):
+    with pytest.raises(ValueError, match=r"such as backbone\.two: measure"):
         quantise(model, {"backbone.one": (0, 1), "backbone.two": (0, 1)})
 
 

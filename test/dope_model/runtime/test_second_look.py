@@ -73,12 +73,12 @@ def test_a_second_look_is_stored_with_the_weights(checkpoint, tmp_path, capsys):
     out = str(tmp_path / "a.safetensors")
     look = SecondLook(0.48, {"body": 150, "face": 128.5}, 0.25)
     mode = replace(checkpoint.mode, proposals=50)
-    changes = {"hand": {"th_alone": 2}}
+    changes = {"hand": {"th_joint": 0.2}}
     deploy = Deploy(name="deploy", mode=mode, integration=changes, second_look=look)
     save_checkpoint(deploy.make(None, checkpoint, None), out)
     made = load_checkpoint(out)
     assert made.second_look == look and made.mode == mode
-    assert made.integration["hand"] == replace(checkpoint.integration["hand"], th_alone=2)
+    assert made.integration["hand"] == replace(checkpoint.integration["hand"], th_joint=0.2)
     assert made.integration["body"] == checkpoint.integration["body"]
     assert main(["info", out]) == 0
     assert "second look at 0.48 of the size" in (told := capsys.readouterr().out)
