@@ -95,6 +95,8 @@ def is_trusted(evidence: Evidence, detectors: int = 2) -> bool:
     """
     if evidence.flag <= 0.5:
         return False
+    if not evidence.detectors and evidence.guess_seen < 4:
+        return False  # umbrellas and birds, as three more witnesses see them
     if evidence.guess_seen and evidence.mirrored > 0.7:
         # The independent evidence is MoveNet, or a guess with half of the body's joints.
         sure = evidence.guess_seen >= 6 and evidence.guess_agrees > 0.5

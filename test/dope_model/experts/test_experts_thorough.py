@@ -59,10 +59,14 @@ def test_regions_of_a_person_that_movenet_saw():
 def test_a_guess_needs_a_second_witness():
     sure = {"flag": 0.9, "reproduced": 0.2, "detectors": 0}
     assert is_trusted(
-        Evidence(**sure, models_agree=0.5, mirrored=0.8, guess_seen=2, guess_agrees=0.4)
+        Evidence(**sure, models_agree=0.5, mirrored=0.8, guess_seen=4, guess_agrees=0.4)
     )
     assert is_trusted(
         Evidence(**sure, models_agree=0.0, mirrored=0.8, guess_seen=9, guess_agrees=0.6)
+    )
+    # No detector sees it, and the network is sure of too few joints.
+    assert not is_trusted(
+        Evidence(**sure, models_agree=0.9, mirrored=0.9, guess_seen=3, guess_agrees=0.9)
     )
     alone = Evidence(**sure, models_agree=0.0, mirrored=0.8, guess_seen=9, guess_agrees=0.4)
     assert not is_trusted(alone) and may_be_somebody(alone)
