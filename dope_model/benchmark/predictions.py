@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -29,7 +28,7 @@ from dope_model.benchmark.protocols.protocol import Found, Picture
 from dope_model.cache import file_digest
 from dope_model.datasets.videos import VideoFrames
 from dope_model.detector import EXPERTS, WholeBodyDetector, experts_preset
-from dope_model.network.config import MODES, mode_named
+from dope_model.network.config import AUTO, mode_named
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.scores import at_least
@@ -38,28 +37,13 @@ from dope_model.weights import DEFAULT_MODEL, weights_file
 
 _ARRAYS = ("scores", "keypoints_2d", "keypoints_3d", "is_left", "confidence")
 _ABOUT_FILE = "model.json"
+_NETWORK_CODE = ("checkpoint.py", "network/*.py", "postprocess/*.py", "runtime/*.py")
 DECODED_AHEAD = 8
 """Pictures that are decoded while the model works."""
-OWN_MODE = "own"
-"""The mode that a model's weights were made for, see `own_mode`."""
-
-
-def own_mode(model: str) -> str:
-    """The mode whose image size is nearest to that of the weights' training.
-
-    Raises:
-        FileNotFoundError: there is no such weights file.
-    """
-    if experts_preset(model) is not None:
-        return "realtime"
-    from dope_model.checkpoint import load_checkpoint
-
-    size = load_checkpoint(model).mode.min_size
-    return min(MODES, key=lambda name: abs(math.log(MODES[name].min_size / size)))
 
 
 def model_record(
-    model: str, mode: str = "realtime", engine: str = "auto", device: str = "auto"
+    model: str, mode: str = AUTO, engine: str = "auto", device: str = "auto"
 ) -> dict[str, str]:
     """What decides what a model finds: name, settings, hashes of its weights and of our code.
 
@@ -81,26 +65,24 @@ def model_record(
         if preset != "fast":
             # They ask the network where somebody is.
             record["weights"] = file_digest(weights_file(DEFAULT_MODEL))
-            record["code network"] = _code_hash("network/*.py", "postprocess/*.py", "runtime/*.py")
+            record["code network"] = _code_hash(*_NETWORK_CODE)
             for file in PREPARED_MODELS:
                 if (models_folder() / file).is_file():
                     record[f"weights {file}"] = file_digest(models_folder() / file)
         return record
-    from dope_model.checkpoint import load_checkpoint
+    from dope_model.checkpoint import read_checkpoint
     from dope_model.runtime import int8_allowed, picked
 
     path = weights_file(model)
     allows_int8 = False
     if engine == "auto":
-        checkpoint = load_checkpoint(path)
+        checkpoint = read_checkpoint(path)
         allows_int8 = int8_allowed(checkpoint, mode_named(mode, checkpoint.mode))
     engine, device = picked(engine, device, allows_int8)
     return {
         "model": path.name, "mode": mode, "engine": engine, "device": device,
         "weights": file_digest(path),
-        "code": _code_hash(
-            "checkpoint.py", "network/*.py", "postprocess/*.py", "runtime/*.py", "experts/joints.py"
-        ),
+        "code": _code_hash(*_NETWORK_CODE, "experts/joints.py"),
     }  # fmt: skip
 
 
@@ -128,20 +110,18 @@ class CachedFinder:
         folder: Path,
         model: str = DEFAULT_MODEL,
         device: str = "auto",
-        mode: str = OWN_MODE,
+        mode: str = AUTO,
         engine: str = "auto",
     ) -> None:
         """
         Args:
             folder: of predictions; every model gets a folder of its own inside.
-            model, device, mode, engine: as for `WholeBodyDetector.load`; mode also OWN_MODE. The
-                model is not loaded before it is needed.
+            model, device, mode, engine: as for `WholeBodyDetector.load`. The model is not
+                loaded before it is needed.
 
         Raises:
             FileNotFoundError: there is no such weights file.
         """
-        if mode == OWN_MODE:
-            mode = own_mode(model)
         self.record = model_record(model, mode, engine, device)
         key = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:16]
         self._folder = folder / key

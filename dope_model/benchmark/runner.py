@@ -12,10 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dope_model.benchmark import report
-from dope_model.benchmark.predictions import OWN_MODE, CachedFinder, pixels_of
+from dope_model.benchmark.predictions import CachedFinder, pixels_of
 from dope_model.benchmark.protocols.protocol import Found, Outcome, Picture, Protocol
 from dope_model.drawing import draw_people
-from dope_model.network.config import MODE_NAMES
+from dope_model.network.config import AUTO, MODE_NAMES
 from dope_model.pictures import picture_sheet, write_picture
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
@@ -53,7 +53,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     # Float32 as the network was trained, on any machine.
     parser.add_argument("--engine", default="eager", choices=ENGINES)
     parser.add_argument(
-        "--mode", default=OWN_MODE, choices=(OWN_MODE, *MODE_NAMES),
+        "--mode", default=AUTO, choices=MODE_NAMES,
         help="of networks; %(default)s: the one that each model's weights were made for",
     )  # fmt: skip
     parser.add_argument("--worst", type=int, default=10, help="pictures on the sheet of the worst")

@@ -27,10 +27,9 @@ from statistics import median
 import numpy as np
 
 from dope_model.benchmark import report
-from dope_model.benchmark.predictions import OWN_MODE, own_mode
 from dope_model.benchmark.runner import add_model_argument
 from dope_model.detector import WholeBodyDetector, experts_preset
-from dope_model.network.config import MODE_NAMES, PAPER_NETWORK
+from dope_model.network.config import AUTO, MODE_NAMES, PAPER_NETWORK
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 from dope_model.runtime import ENGINES
@@ -140,8 +139,7 @@ class _Models:
         return run, _engine_of(detectors[0])
 
     def _load(self, model: str, engine: str) -> WholeBodyDetector:
-        mode = own_mode(model) if self._mode == OWN_MODE else self._mode
-        return WholeBodyDetector.load(model, self._device, mode, engine)
+        return WholeBodyDetector.load(model, self._device, self._mode, engine)
 
     def _saved(self, name: str, make: Callable) -> str:
         from dope_model.checkpoint import save_checkpoint
@@ -229,7 +227,7 @@ def add_speed(subparsers: argparse._SubParsersAction) -> None:
         "--engine", nargs="+", action="extend", choices=ENGINES[1:], help="all when left out"
     )
     parser.add_argument("--parts", action="store_true", help="also a network per part, in turn")
-    parser.add_argument("--mode", default=OWN_MODE, choices=(OWN_MODE, *MODE_NAMES))
+    parser.add_argument("--mode", default=AUTO, choices=MODE_NAMES)
     parser.add_argument("--size", default="1280x800", help="of the images (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seconds", type=float, default=60.0, help="of measuring (%(default)s)")

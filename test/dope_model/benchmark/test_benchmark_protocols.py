@@ -579,7 +579,7 @@ def test_command_writes_a_report_and_resumes(lsp_folder, tmp_path, capsys):
     (row,) = report["rows"]
     assert row["PCK@0.2"] == pytest.approx(2 / 3) and row["recall"] == pytest.approx(2 / 3)
     assert report["pictures"] == 3 and report["versions"]["numpy"] == np.__version__
-    assert report["settings"]["mode"] == "own"
+    assert report["settings"]["mode"] == "auto"
     assert report["models"]["experts:fast"]["code"]
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| experts:fast | 0.667 |" in text and "torso" in text

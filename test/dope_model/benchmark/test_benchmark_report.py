@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -132,11 +131,11 @@ def test_predictions_belong_to_what_ran(monkeypatch, tmp_path):
     def key(**changed) -> str:
         return json.dumps(predictions.model_record("dope_lite", **changed))
 
-    monkeypatch.setattr(runtime, "_best_engine", lambda kind: "torch")
-    on_torch = key(device="cpu")
-    assert on_torch == key(device="cpu", engine="torch")
-    monkeypatch.setattr(runtime, "_best_engine", lambda kind: "openvino")
     monkeypatch.setattr(runtime, "has_vnni", lambda: False)
+    monkeypatch.setattr(runtime, "_missing", lambda name: [] if name == "eager" else ["this"])
+    on_torch = key(device="cpu")
+    assert on_torch == key(device="cpu", engine="eager")
+    monkeypatch.setattr(runtime, "_missing", lambda name: [] if name == "openvino" else ["this"])
     assert key(device="cpu") == key(device="cpu", engine="openvino") != on_torch
     with pytest.raises(ValueError, match="unknown engine"):
         key(engine="abacus")
@@ -168,17 +167,22 @@ def test_weights_of_the_same_name_are_told_apart():
     assert report.file_name("a/w experts:fast") == "a-w-experts-fast"
 
 
-def test_benchmarks_run_models_in_the_mode_that_they_are_made_for(tmp_path):
-    pytest.importorskip("torch")
-    from random_networks import small_checkpoint
+def test_benchmarks_run_models_in_the_mode_that_they_are_made_for(monkeypatch, tmp_path):
+    asked = []
 
-    from dope_model.checkpoint import save_checkpoint
-    from dope_model.network.config import MODES
+    def load(*settings):
+        asked.append(settings)
+        raise ImportError("nothing runs here")
 
-    for size, mode in ((256, "realtime"), (400, "realtime"), (800, "paper")):
-        checkpoint = small_checkpoint(("hand",), "mobilenet_v2")
-        checkpoint.mode = replace(MODES["paper"], min_size=size)
-        save_checkpoint(checkpoint, tmp_path / "w.safetensors")
-        finder = predictions.CachedFinder(tmp_path, str(tmp_path / "w.safetensors"))
-        assert finder.record["mode"] == mode
-    assert predictions.own_mode("dope_lite") == predictions.own_mode("experts") == "realtime"
+    monkeypatch.setattr(predictions.WholeBodyDetector, "load", load)
+    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((4, 4, 3), np.uint8))
+    finder = predictions.CachedFinder(tmp_path / "kept", "dope_lite", "cpu", engine="eager")
+    with pytest.raises(ImportError):
+        finder.find_parts(tmp_path / "p.png")
+    assert asked == [("dope_lite", "cpu", "auto", "eager")]
+
+
+def test_predictions_of_guided_experts_belong_to_the_network_too():
+    fast, guided = (predictions.model_record(f"experts:{name}") for name in ("fast", "guided"))
+    assert guided["weights"] == predictions.model_record("dope_lite", device="cpu")["weights"]
+    assert "weights" not in fast and "code network" in guided
