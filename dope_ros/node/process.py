@@ -27,12 +27,13 @@ class StopSignals:
 
     Attributes:
         asked: set by the first signal.
-        wake: called then, in another thread.
+        wake: called then, in another thread; while it is None, there is nothing to say goodbye to,
+            and the process ends at once.
     """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
-        self.wake: Callable[[], None] = lambda: None
+        self.wake: Callable[[], None] | None = None
         self._pipe, written = os.pipe()
         os.set_blocking(written, False)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -46,8 +47,9 @@ class StopSignals:
         while told not in (signal.SIGINT, signal.SIGTERM):
             told = os.read(self._pipe, 1)[0]
         self.asked.set()
-        self.wake()
-        time.sleep(GRACE)
+        if self.wake is not None:
+            self.wake()
+            time.sleep(GRACE)
         end_process()
 
 

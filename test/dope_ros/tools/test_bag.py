@@ -507,6 +507,23 @@ def test_wrong_topics_are_refused_before_anything_is_written(tmp_path, settings,
     assert not (tmp_path / "out").exists()
 
 
+def test_the_nodes_parameters_are_options(tmp_path, monkeypatch, capsys):
+    source = make_bag(tmp_path / "in")
+    asked = {}
+    monkeypatch.setattr(bag.WholeBodyDetector, "load", lambda **how: asked.update(how) or detector)
+    command = [str(source), "--image-topic", "/camera/image_raw", "--out"]
+    options = ["--engine", "torch", "--image-rotation", "180", "--smoothing", "--tracking", "False"]
+    assert bag.main([*command, str(tmp_path / "all"), *options]) == 0
+    assert asked == {"model": "dope_lite", "device": "auto", "mode": "auto", "engine": "torch"}
+    assert detector.rotation == 180
+    assert f"{IMAGES - 1} people in {IMAGES} images" in capsys.readouterr().out
+    assert bag.main([*command, str(tmp_path / "sure"), "--min-body-score", "0.95"]) == 0
+    assert f"0 people in {IMAGES} images" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        bag.main([*command, str(tmp_path / "out"), "--engine", "best"])
+    assert "parameter 'engine' is 'best', but must be one of" in capsys.readouterr().err
+
+
 def test_wrong_paths_are_refused(tmp_path, capsys):
     source = make_bag(tmp_path / "in")
     (tmp_path / "text.mcap").write_text("no bag")
