@@ -54,11 +54,11 @@ class Checkpoint:
         integration: by part.
         curves: by part, what makes probabilities of its scores; a part may have none.
         about: free text by topic: training data, licence, measured quality.
-        second_look: for people who are larger than the network is good at; None: there is none.
-        input_ranges: of the convolutions that the engine "int8" puts in eight bits, by the names of
-            their layers, the least and the greatest value that they see; empty: not measured. They
-            belong to the weights: who changes these drops them.
-        file: where the tensors are, where only the description was read.
+        second_look: second scale for larger people; None: there is none.
+        input_ranges: lowest and highest input of the convolutions that run in INT8, by the names of
+            their layers; empty: not measured. They belong to the weights: drop them when the
+            weights change.
+        file: the file of the tensors, if only the description was read.
     """
 
     config: NetworkConfig
@@ -77,14 +77,14 @@ class Checkpoint:
             self.integration.setdefault(name, IntegrationSettings(K=classes))
 
     def min_candidate_scores(self) -> dict[str, float]:
-        """By part, the least score of a candidate that the post-processing looks at."""
+        """By part, the lowest score of a candidate for the post-processing."""
         return {
             name: self.integration[name].min_candidate_score(part.anchor_poses)
             for name, part in self.config.parts.items()
         }
 
     def looks(self, mode: Mode) -> list[Mode]:
-        """The modes of all looks at an image where `mode` is that of the first."""
+        """The modes of both scales if `mode` is that of the first."""
         if self.second_look is None:
             return [mode]
         return self.second_look.modes(mode, self.config.parts)
@@ -150,8 +150,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
 
 
 def _pad_header(path: Path) -> None:
-    """Make the header of a safetensors file a multiple of `HEADER_STEP` long, by spaces at its end,
-    so that tensors stay at their places in the file when the description changes."""
+    """Pad the header of a safetensors file with spaces to a multiple of `HEADER_STEP`, so tensors
+    keep their offsets when the description changes."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     padded = -(-(8 + length) // HEADER_STEP) * HEADER_STEP - 8

@@ -35,7 +35,7 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Do what the options ask for."""
+    """Write the graphs or build the engines."""
     from dope_model.checkpoint import read_checkpoint
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -46,7 +46,7 @@ def run_export(options: argparse.Namespace) -> int:
         return _build(checkpoint, mode, options.device)
     if checkpoint.file is None:
         raise ValueError(
-            f"{options.weights} is not a file of ours; convert it first: "
+            f"{options.weights} is not a weights file of this project; convert it first: "
             "python -m dope_model convert"
         )
     return _write_graphs(checkpoint, mode)

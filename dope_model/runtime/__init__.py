@@ -35,7 +35,7 @@ class EngineKind:
         devices: kinds of device that it runs on.
         packages: that it needs.
         made_by: module of this package and class, which takes checkpoint, mode and device.
-        hint: why to install what it needs, where "auto" would take it.
+        hint: the reason to install its packages, where "auto" would use it.
     """
 
     devices: tuple[str, ...]
@@ -66,8 +66,8 @@ ENGINES = ("auto", *KINDS)
 _GPU_FILES = tuple(
     map(Path, ("/proc/driver/nvidia/version", "/etc/nv_tegra_release", "/dev/dxg", "/dev/kfd"))
 )
-# Whatever a package raises that is installed and does not run here: a library that is missing, a
-# driver that is too old, a GPU that it has no kernels for.
+# Errors of an installed package that does not run here: a missing library, an old driver, a GPU
+# without kernels.
 _FAILURES = (ImportError, OSError, TypeError, RuntimeError)
 
 
@@ -79,9 +79,9 @@ def load_engine(
     Args:
         name: "tensorrt", for a GPU; "torch": on a GPU a CUDA graph, on a CPU as "eager"; "eager":
             PyTorch step by step; "openvino" and "onnxruntime", for a CPU; "int8", on OpenVINO, for
-            weights that say what their convolutions see; or "auto": of these, in the order of
-            `KINDS`, the first that is installed, suits the device and runs; "int8" only where the
-            mode allows half precision and the processor is fast at it (VNNI).
+            weights with calibrated input ranges; or "auto": the first of these, in the order of
+            `KINDS`, that is installed, suits the device and runs; "int8" only if the mode allows
+            half precision and the processor has VNNI.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
@@ -96,8 +96,8 @@ def load_engine(
 
 
 def int8_allowed(checkpoint: Checkpoint, mode: Mode) -> bool:
-    """Whether "auto" may take "int8": the mode allows half precision, and the weights are made
-    for it."""
+    """Whether "auto" may use "int8": the mode allows half precision, and the weights have
+    calibrated input ranges."""
     return mode.half and bool(checkpoint.input_ranges)
 
 
@@ -114,13 +114,14 @@ def picked(name: str, device: str, allows_int8: bool) -> tuple[str, str]:
 
 
 class FirstThatRuns:
-    """The first of several engines that can be made; one that fails later is replaced for good.
+    """The first of several engines that can be made; an engine that fails later is replaced for
+    good.
 
     Args:
         makers: names, and functions that make the engines.
 
     Raises:
-        Exception: what the last one raises, if none can be made.
+        Exception: that of the last one, if none can be made.
     """
 
     def __init__(self, makers: Sequence[tuple[str, Callable[[], Engine]]]) -> None:
@@ -130,7 +131,7 @@ class FirstThatRuns:
 
     @property
     def description(self) -> str:
-        """That of the engine in use."""
+        """The description of the engine in use."""
         return self._engine.description
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
@@ -192,7 +193,7 @@ def _chain(name: str, device: str, allows_int8: bool) -> list[tuple[str, str]]:
 
 
 def _device(device: str) -> str:
-    """The device called `device`, which is none of "auto"."""
+    """The device called `device`, with "auto" resolved."""
     if device == "auto" and (not any(f.exists() for f in _GPU_FILES) or _missing("eager")):
         return "cpu"
     if device == "cpu":
@@ -210,7 +211,7 @@ def _missing(engine: str) -> list[str]:
 
 
 def _say_what_is_faster(device: str, chain: list[tuple[str, str]]) -> None:
-    """Warn where something is not installed that would make the engine "auto" faster."""
+    """Warn if a package is missing that would make the engine "auto" faster."""
     where = chain[0][1]
     if device == "auto" and where == "cpu" and any(file.exists() for file in _GPU_FILES):
         log.warning(

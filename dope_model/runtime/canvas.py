@@ -1,6 +1,6 @@
-"""Canvases: the few sizes of image that engines work on, into which any image is scaled.
+"""Canvases: the few input sizes of the engines, into which any image is scaled.
 
-A graph, a compiled model or a captured CUDA graph is for one size, and takes seconds to make.
+A graph, a compiled model or a captured CUDA graph has one size and takes seconds to make.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dope_model.postprocess.candidates import Candidates
 
 RATIOS = (1.0, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 9 / 16)
 """Width over height."""
-# What the network sees beside an image, as where it pads one: the mean of ImageNet's pictures.
+# The colour beside an image, as in padding: the mean of ImageNet's pictures.
 _MEAN_COLOUR = (124, 116, 104)
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A size of image, px."""
+    """An input size, px."""
 
     height: int
     width: int
@@ -44,7 +44,7 @@ class Canvas:
     def fit(self, rgb: np.ndarray) -> np.ndarray:
         """An image (H, W, 3) uint8, scaled into the upper left corner of one of this size."""
         height, width = self.content(*rgb.shape[:2])
-        # As the network was trained and judged: without smoothing before.
+        # As in training and evaluation: without smoothing before.
         scaled = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         if scaled.shape == self.shape:
             return scaled
@@ -63,7 +63,7 @@ class Canvas:
 
 
 def canvases(mode: Mode) -> list[Canvas]:
-    """The sizes of image that a mode has."""
+    """The canvases of a mode."""
     made = []
     for ratio in RATIOS:
         long = min(int(mode.min_size * max(ratio, 1 / ratio)), mode.max_size)
@@ -73,7 +73,7 @@ def canvases(mode: Mode) -> list[Canvas]:
 
 
 def canvas_for(height: int, width: int, mode: Mode) -> Canvas:
-    """The smallest of the canvases on which an image of that size is largest."""
+    """The smallest of the canvases on which an image of this size is largest."""
 
     def largest_first(canvas: Canvas) -> tuple[int, int]:
         content = canvas.content(height, width)

@@ -21,7 +21,7 @@ GraphRunner = Callable[[np.ndarray], np.ndarray]
 
 
 class EngineError(Failure):
-    """An engine that is installed cannot make or run its graph; the text says why."""
+    """An installed engine cannot make or run its graph; the text says why."""
 
 
 class Engine(ABC):
@@ -30,7 +30,7 @@ class Engine(ABC):
     It may be called from several threads, which take turns.
 
     Args:
-        mode: of the first look; the checkpoint may ask for a second one.
+        mode: of the first scale; the checkpoint may have a second one.
     """
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
@@ -46,17 +46,17 @@ class Engine(ABC):
 
     @abstractmethod
     def look(self, image: np.ndarray, canvas: Canvas) -> list[dict[str, Candidates]]:
-        """Of each look the candidates by part in an image that is as large as its canvas.
+        """For each scale the candidates by part, of an image of the canvas's size.
 
         Raises:
-            EngineError: the engine cannot do it.
+            EngineError: the engine fails.
         """
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels.
 
         Raises:
-            EngineError: the engine cannot do it.
+            EngineError: the engine fails.
         """
         height, width = rgb.shape[:2]
         canvas = canvas_for(height, width, self.mode)
@@ -76,8 +76,7 @@ class GraphEngine(Engine):
 
     @abstractmethod
     def make_runner(self, canvas: Canvas) -> GraphRunner:
-        """The graph for a canvas, ready to run; what fails in other packages is told by their own
-        errors."""
+        """The graph for a canvas, ready to run; other packages raise their own errors."""
 
     def layout(self, canvas: Canvas) -> PackedLayout:
         """Of the graph's output."""

@@ -1,4 +1,4 @@
-"""One export for every engine: all looks of a network at a canvas as an ONNX file."""
+"""One export for every engine: both scales of a network for a canvas as an ONNX file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dope_model.runtime.packed import CANDIDATES, PackedLayout
 from dope_model.runtime.static_graph import StaticGraph, for_inference
 from dope_model.runtime.variant import INPUT, OUTPUT, Variant
 
-# Not 20: there GridSample's mode is called "linear", which TensorRT up to 11.1 at least takes for
-# nearest, without a word.
+# Not 20: there GridSample's mode is "linear", which TensorRT up to at least 11.1 silently reads as
+# nearest.
 OPSET = 19
 
 
@@ -30,9 +30,7 @@ def export_onnx(
     variant: Variant,
     candidates: int = CANDIDATES,
 ) -> PackedLayout:
-    """Write the graph for images of a canvas's size; returns the layout of its output.
-
-    The file is whole or not there.
+    """Write the graph for a canvas atomically; returns the layout of its output.
 
     Raises:
         ImportError: onnx or onnxscript is missing.

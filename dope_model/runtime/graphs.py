@@ -1,8 +1,7 @@
-"""Where an engine's graphs come from: beside the weights file, or from the cache folder, where
-PyTorch makes them.
+"""An engine's graphs: beside the weights file, or made by PyTorch in the cache folder.
 
-Beside WEIGHTS.safetensors lie WEIGHTS.CANVAS.onnx, without weights of their own (see
-`shared_weights`), and WEIGHTS.graphs.json, which says whose they are:
+Beside WEIGHTS.safetensors are WEIGHTS.CANVAS.onnx, without weights of their own (see
+`shared_weights`), and WEIGHTS.graphs.json, which identifies their weights:
 
     python -m dope_model export WEIGHTS.safetensors
 """
@@ -32,17 +31,17 @@ from dope_model.runtime.variant import FOR_CPU, Variant
 log = logging.getLogger(__name__)
 
 REVISION = 10
-"""To be raised with every change of the graph's maths: graphs kept from before are made anew."""
+"""Increment with every change of the graph's computation: older graphs are then made anew."""
 KEPT_BYTES = 4 << 30
-"""In the cache folder; the files that were used least recently make room."""
+"""Limit of the cache folder; the least recently used files are removed."""
 _VARIABLE = "DOPE_CACHE_DIR"
 _DIGEST = ".sha256"
 _STALE = 3600.0
-"""s after which a file that was being written is one whose writer was killed."""
+"""An unfinished file older than this, s, is from a writer that was killed."""
 
 
 def graph_file(checkpoint: Checkpoint, mode: Mode, canvas: Canvas, variant: Variant) -> Path:
-    """The ONNX file of a checkpoint for a canvas, made if it is not there or not whole.
+    """The ONNX file of a checkpoint for a canvas, made if it is missing or incomplete.
 
     Raises:
         ImportError: what makes it is not installed.
@@ -58,7 +57,7 @@ def graph_file(checkpoint: Checkpoint, mode: Mode, canvas: Canvas, variant: Vari
     path = folder / name
     if path.is_file():
         if is_whole(path):
-            with suppress(OSError):  # it is no fault that a folder may only be read
+            with suppress(OSError):  # a read-only folder is no error
                 path.touch()
             return path
         log.warning("%s is damaged; making it anew", path)
@@ -84,7 +83,7 @@ def beside_weights(weights: Path, canvas: Canvas) -> Path:
 
 
 def index_file(weights: Path) -> Path:
-    """What says to which weights the graphs beside them belong."""
+    """The file that says to which weights the graphs beside them belong."""
     return weights.with_name(f"{weights.stem}.graphs.json")
 
 
@@ -106,8 +105,8 @@ def _identity(checkpoint: Checkpoint, mode: Mode, weights: Path) -> dict[str, ob
 
 
 def _beside(checkpoint: Checkpoint, mode: Mode, canvas: Canvas) -> tuple[Path | None, str]:
-    """The graph beside a checkpoint's file, or else why it is not taken: empty if there is none
-    for that mode."""
+    """The graph beside a checkpoint's file, or why it is not used: empty if there is none for that
+    mode."""
     weights = checkpoint.file
     index, graph = index_file(weights), beside_weights(weights, canvas)
     if not index.is_file():
@@ -132,7 +131,7 @@ def _beside(checkpoint: Checkpoint, mode: Mode, canvas: Canvas) -> tuple[Path | 
 
 
 def weights_digest(checkpoint: Checkpoint, mode: Mode) -> str:
-    """A hash of all that decides a graph but the canvas and the variant."""
+    """A hash of everything that determines a graph, except canvas and variant."""
     digest = hashlib.sha256(f"{__version__} {REVISION}".encode())
     looks = [asdict(look) for look in checkpoint.looks(mode)]
     digest.update(json.dumps([checkpoint.config.to_dict(), looks], sort_keys=True).encode())
@@ -145,7 +144,7 @@ def weights_digest(checkpoint: Checkpoint, mode: Mode) -> str:
 
 
 def tensors_digest(path: Path) -> str:
-    """SHA-256 of a safetensors file but for its metadata, in hexadecimal.
+    """SHA-256 of a safetensors file without its metadata, in hexadecimal.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -180,12 +179,12 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def graphs_folder() -> Path:
-    """Where graphs and built engines are kept: $DOPE_CACHE_DIR, else ~/.cache/dope_ros/engines.
+    """The folder of graphs and built engines: $DOPE_CACHE_DIR, else ~/.cache/dope_ros/engines.
 
     Files whose writer was killed are removed.
 
     Raises:
-        CacheError: the folder is not there and cannot be made.
+        CacheError: the folder does not exist and cannot be made.
     """
     folder = cache_folder("engines", _VARIABLE)
     with writing(folder):
@@ -197,7 +196,7 @@ def graphs_folder() -> Path:
 
 
 def make_room(folder: Path, newest: Path, kept_bytes: int = KEPT_BYTES) -> None:
-    """Remove the files used least recently while a folder holds too much, but never `newest`."""
+    """Remove the least recently used files while a folder is too large, but never `newest`."""
     files = [f for f in folder.iterdir() if f.suffix in (".onnx", ".engine") and f != newest]
     files.sort(key=lambda file: file.stat().st_mtime)
     total = sum(file.stat().st_size for file in (*files, newest))
@@ -213,11 +212,11 @@ def _digest_file(path: Path) -> Path:
 
 
 def mark_as_whole(path: Path) -> None:
-    """Note beside a file what it holds, so that `is_whole` can tell."""
+    """Write a file's hash beside it, for `is_whole`."""
     _digest_file(path).write_text(file_digest(path) + "\n")
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file holds what `mark_as_whole` noted."""
+    """Whether a file has the hash that `mark_as_whole` wrote."""
     noted = _digest_file(path)
     return noted.is_file() and noted.read_text().strip() == file_digest(path)

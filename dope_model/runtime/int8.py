@@ -1,7 +1,7 @@
-"""INT8 on a CPU: convolutions in eight bits, from what they see in pictures of people.
+"""INT8 on a CPU: convolutions in eight bits, with input ranges from pictures of people.
 
-The weights file says which convolutions, and the least and the greatest value that each sees
-(`Checkpoint.input_ranges`). A recipe's stage `Int8` measures that, and what it costs.
+The weights file has the names of these convolutions and the range of each one's inputs
+(`Checkpoint.input_ranges`). The stage `Int8` of a recipe measures these, and the loss.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference" (CVPR 2018). The sums between convolutions stay in float32.
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 LEAST_PICTURES = 10
 _SIZE = 480, 640
-"""Height and width of the pictures that INT8 is measured in."""
+"""Height and width of the calibration pictures."""
 JOINT_TOLERANCE = 0.05
 """Share of an instance's size within which a joint counts as found at the same place."""
 LEAST_SCORE = 0.3
-"""Of the detections that the two networks are compared by."""
+"""Lowest score of the detections in the comparison."""
 
 Ranges = Mapping[str, tuple[float, float]]
 """See `Checkpoint.input_ranges`."""
@@ -44,7 +44,8 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Loss:
-    """How far the INT8 graph is from the float one, on pictures it was not calibrated with.
+    """The difference between the INT8 graph and the float graph, on pictures that were not used for
+    calibration.
 
     Attributes:
         percent: 100 less the F1 score of the joints, in percent: of all joints that the two detect
@@ -73,15 +74,15 @@ class Int8Engine(OpenVinoEngine):
 
     Raises:
         ImportError: OpenVINO is not installed.
-        ValueError: the weights do not say what their convolutions see.
+        ValueError: the weights have no calibrated input ranges.
     """
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode, device: str = "cpu") -> None:
         super().__init__(checkpoint, mode, device)
         if not checkpoint.input_ranges:
             raise ValueError(
-                "engine int8: these weights do not say what their convolutions see: make them by a "
-                "recipe with the stage Int8, such as dope_lite, or use the engine openvino"
+                "engine int8: these weights have no calibrated input ranges: make them by a recipe "
+                "with the stage Int8, such as dope_lite, or use the engine openvino"
             )
 
     @property
@@ -110,8 +111,8 @@ def quantise(model, ranges: Ranges) -> None:
     convolutions = _convolutions(model)
     if unknown := sorted(set(ranges) - set(convolutions)):
         raise ValueError(
-            f"what {len(unknown)} convolutions see is known that the network does not have, such "
-            f"as {unknown[0]}: measure them again, by the stage Int8 of a recipe"
+            f"the weights have input ranges of {len(unknown)} convolutions that the network lacks, "
+            f"such as {unknown[0]}: measure them again, by the stage Int8 of a recipe"
         )
     # Where sums of two products are cut off at 16 bits: 2 * 255 * 64 is under 2 ** 15.
     steps = 127 if adds_int8_in_32_bits() else 64
@@ -134,7 +135,7 @@ def quantise(model, ranges: Ranges) -> None:
 
 
 def _with_exact_zero(low: float, high: float) -> tuple[float, float]:
-    """The range nearest to it of 256 steps of which one is 0, with which convolutions pad."""
+    """The nearest range of 256 steps that includes 0, the padding value of convolutions."""
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-6) / 255
     below = round(-low / step)
@@ -145,11 +146,11 @@ def _with_exact_zero(low: float, high: float) -> tuple[float, float]:
 def measure_ranges(
     checkpoint: Checkpoint, mode: Mode, images: Sequence[np.ndarray]
 ) -> dict[str, tuple[float, float]]:
-    """What `Checkpoint.input_ranges` takes: the extremes over images of one size, of all looks.
+    """Values for `Checkpoint.input_ranges`: the extremes over images of one size, of both scales.
 
-    Left out, so that they stay in float32, are the layers that the backbone names
-    (`float_layers_of`), the RPN's last ones, whose outputs are box coordinates and scores, and the
-    finest: all layers see their noise.
+    The layers that stay in float32 are left out: those of the backbone's `float_layers_of`, the
+    RPN's last ones, whose outputs are box coordinates and scores, and the finest, whose noise would
+    reach all others.
 
     Args:
         images: (H, W, 3) uint8 each, for one canvas.
@@ -186,7 +187,7 @@ def measure_ranges(
 
 
 def _extremes(convolutions):
-    """Of what OpenVINO's convolutions see the least values, and the greatest, as two outputs."""
+    """The minima and maxima of the inputs of OpenVINO's convolutions, as two outputs."""
     from openvino import opset13 as ops
 
     axes, first = ops.constant(np.arange(4)), ops.constant(0)
@@ -200,14 +201,14 @@ def _extremes(convolutions):
 def calibrate(
     checkpoint: Checkpoint, mode: Mode, pictures: Sequence[Path]
 ) -> tuple[Checkpoint, Loss]:
-    """A checkpoint for the engine "int8" (`Checkpoint.input_ranges`), and what that engine loses.
+    """A checkpoint for the engine "int8" (`Checkpoint.input_ranges`), and that engine's loss.
 
-    Every other picture serves to measure, the rest to compare. They are scaled and cut to one size:
-    what convolutions see hardly depends on it.
+    Every second picture is for calibration, the others for the comparison. They are scaled and cut
+    to one size, which the ranges hardly depend on.
 
     Raises:
         ImportError: OpenVINO is missing.
-        ValueError: too few pictures, or nobody in them to compare.
+        ValueError: too few pictures, or no people in them.
     """
     if len(pictures) < LEAST_PICTURES:
         raise ValueError(
@@ -222,7 +223,7 @@ def calibrate(
 
 
 def _convolutions(model) -> dict[str, list]:
-    """An exported graph's convolutions, one for each look, by the names of the network's layers."""
+    """An exported graph's convolutions, one per scale, by the names of the network's layers."""
     found: dict[str, list] = {}
     for operation in model.get_ordered_ops():
         if operation.get_type_name() in _CONVOLUTIONS:
@@ -247,7 +248,7 @@ def _places(convolution) -> int:
 
 
 def _leaves_the_map(convolution) -> bool:
-    """Whether no further convolution sees what this one gives before it is transposed."""
+    """Whether the output is transposed before any further convolution."""
     followers = [convolution]
     while followers:
         operation = followers.pop()
@@ -297,8 +298,8 @@ def measure_loss(
             total[part] += counted[1]
     if not sum(total.values()):
         raise ValueError(
-            f"the network detects nobody in the {len(images)} pictures to compare on, so that "
-            "INT8 cannot be judged; take pictures of people"
+            f"the network detects nobody in the {len(images)} pictures of the comparison, so "
+            "INT8 cannot be evaluated; use pictures of people"
         )
 
     def percent(same: int, total: int) -> float:

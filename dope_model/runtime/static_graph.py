@@ -1,9 +1,8 @@
 """The whole detector as one graph of fixed shapes: uint8 image in, one small tensor out.
 
-Everything between is inside: both looks, each with resizing, normalising, backbone, proposals with
-their non-maximum suppression, RoI features, heads, and the choice of the best candidates of each
-part. Nothing in it depends on the data but the values, so that it can be exported, captured and
-built ahead of time.
+Everything between is inside: both scales, each with resizing, normalising, backbone, proposals with
+their non-maximum suppression, RoI features, heads, and the selection of the best candidates of each
+part. No shape depends on the data, so the graph can be exported, captured and built ahead of time.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ from dope_model.runtime.packed import CANDIDATES, PackedLayout, proposal_count
 # another. Network boxes have chains of 4 to 14; of a longer one some of the last boxes are wrong.
 NMS_ROUNDS = 24
 BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
-# Above so many RoIs the matrix form's intermediate grows too large.
+# Above this many RoIs the intermediate of the matrix form becomes too large.
 MATRIX_POOLING_ROIS = 100
 
 
 class StaticGraph(nn.Module):
-    """All looks of a network at images of one size.
+    """Both scales of a network for images of one size.
 
     Args:
         network: out of `for_inference`.
-        modes: of the looks.
+        modes: of the scales.
         size: height and width of the images, px.
-        candidates: how many of each part and look leave the device.
+        candidates: number of each part and scale in the output.
         pooling: see `StaticDope`.
     """
 
@@ -67,13 +66,13 @@ class StaticGraph(nn.Module):
 
 
 class StaticDope(nn.Module):
-    """One look at images of one size.
+    """One scale of a network for images of one size.
 
     Args:
         network: out of `for_inference`; it is not copied.
-        mode: of the look.
+        mode: of the scale.
         size: height and width of the images, px.
-        candidates: how many of each part leave the device.
+        candidates: number of each part in the output.
         pooling: "op" (torchvision's RoIAlign), "matrix" or "grid" (the same maths in matrix
             products, or in grid sampling), or None: "matrix" for few RoIs, else "grid".
     """
@@ -105,7 +104,7 @@ class StaticDope(nn.Module):
         self.register_buffer("scale", images.new_tensor(scale * 2))
 
     def forward(self, image: Tensor) -> Tensor:
-        """An RGB image (H, W, 3) uint8 to the packed candidates of this look."""
+        """An RGB image (H, W, 3) uint8 to the packed candidates of this scale."""
         features = self.network.features(self.prepare(image))
         boxes, real = self.propose(features)
         rois = self.network.roi_vectors(self.pool(features, boxes))
@@ -176,9 +175,9 @@ class StaticDope(nn.Module):
 
 
 def for_inference(network: DopeNetwork, half: bool = False) -> DopeNetwork:
-    """A copy of a network for running only: batch norms folded, in FP16 if `half`.
+    """A copy of a network for inference: batch norms fused, in FP16 if `half`.
 
-    FP16 are only the convolutions and the linear layers. Normalising, boxes, non-maximum
+    Only the convolutions and the linear layers are FP16. Normalising, boxes, non-maximum
     suppression, pooling coordinates, softmax and anchor poses stay in float32.
     """
     network = fold_batch_norms(copy.deepcopy(network).eval())

@@ -1,11 +1,11 @@
 """The network on NVIDIA's TensorRT: the fastest engine on its GPUs.
 
 An engine is built from the ONNX graph on the machine it runs on, which takes minutes, and kept in
-the cache folder. It belongs to one graph, one TensorRT version, one GPU model and one precision; a
-file that is of another, or damaged, is never loaded but made anew.
+the cache folder. It belongs to one graph, one TensorRT version, one GPU model and one precision;
+another or a damaged file is not loaded but built anew.
 
-Only what the Python APIs of TensorRT 10.3 (JetPack 6.2) and 11 have in common is used. Networks are
-strongly typed, so that the precision of every layer is that of the graph: see `for_inference`.
+Only the common Python API of TensorRT 10.3 (JetPack 6.2) and 11 is used. Networks are strongly
+typed: the precision of every layer is that of the graph, see `for_inference`.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class EngineKey:
 
 
 class EngineCache:
-    """A file that holds one built engine and says what it belongs to."""
+    """A file with one built engine and what it belongs to."""
 
     def __init__(self, path: Path, key: EngineKey) -> None:
         self.path, self.key = path, key
 
     def get(self, build: Callable[[], bytes]) -> bytes:
-        """The engine out of the file, or else out of `build`, which then is in the file."""
+        """The engine from the file, or from `build`, which is then written to the file."""
         plan, why_not = self._read()
         if plan is not None:
             return plan
@@ -149,7 +149,7 @@ def build_plan(trt: ModuleType, graph: Path, configure: Callable[..., None] | No
 
 
 def _make_log(trt: ModuleType):
-    """TensorRT's messages in our log, less its chatter."""
+    """TensorRT's warnings and errors in our log."""
 
     class Log(trt.ILogger):
         def __init__(self) -> None:
@@ -223,7 +223,7 @@ class TensorRtEngine(GraphEngine):
         return "FP16" if self.mode.half else "float32"
 
     def build(self, canvas: Canvas) -> EngineCache:
-        """See to it that the engine for a canvas is in the cache folder.
+        """Build the engine for a canvas into the cache folder if it is not there.
 
         Raises:
             EngineError: it cannot be built.

@@ -21,7 +21,7 @@ from dope_model.runtime.static_graph import StaticGraph, for_inference
 
 log = logging.getLogger(__name__)
 
-# Runs before a CUDA graph is captured: libraries choose their kernels and take their memory.
+# Runs before a CUDA graph is captured, in which libraries choose kernels and allocate memory.
 WARM_UP_RUNS = 3
 
 
@@ -29,7 +29,7 @@ def pick_device(device: str) -> torch.device:
     """The device called `device`; "auto" is the first CUDA device that runs, or else the CPU.
 
     Raises:
-        ValueError: no such device, or CUDA asked for where there is none.
+        ValueError: no such device, or CUDA without a CUDA device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() and _runs_kernels() else "cpu")
@@ -49,7 +49,7 @@ def pick_device(device: str) -> torch.device:
 
 @cache
 def _runs_kernels() -> bool:
-    """Whether PyTorch has kernels for the first GPU, which its wheels lack for old ones."""
+    """Whether PyTorch has kernels for the first GPU; its wheels have none for old GPUs."""
     try:
         torch.zeros(1, device="cuda").add_(1).cpu()
     except RuntimeError as error:
@@ -63,7 +63,7 @@ def _precision(half: bool) -> str:
 
 
 class EagerEngine(Engine):
-    """Runs the network as written, one kernel after the other."""
+    """Runs the network eagerly."""
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode, device: str = "auto") -> None:
         super().__init__(checkpoint, mode)
@@ -92,9 +92,8 @@ class EagerEngine(Engine):
 class StaticEngine(GraphEngine):
     """Runs the static graph; on a GPU as one CUDA graph per canvas.
 
-    A CUDA graph is launched at once instead of in some hundred pieces. It holds everything from
-    the uint8 image to the packed candidates; one copy goes in and one comes out, through pinned
-    memory.
+    A CUDA graph is one launch instead of some hundred. It includes everything from the uint8 image
+    to the packed candidates, with one copy in and one copy out through pinned memory.
     """
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode, device: str = "auto") -> None:
@@ -133,13 +132,13 @@ class CapturedGraph:
     image (H, W, 3) uint8.
 
     Args:
-        pool: of memory, which all graphs share that never run at the same time.
+        pool: memory shared by all graphs that never run at the same time.
     """
 
     def __init__(
         self, module: nn.Module, shape: tuple[int, ...], device: torch.device, pool: tuple | None
     ) -> None:
-        # A CUDA graph reads its weights and buffers where they were, and does not keep them.
+        # A CUDA graph reads weights and buffers at their addresses but does not own them.
         self.module = module
         with torch.cuda.device(device), torch.inference_mode():
             self._stream = torch.cuda.Stream()
@@ -176,7 +175,7 @@ class CapturedGraph:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """PyTorch's errors, a lost GPU's say, become EngineErrors."""
+    """PyTorch's errors, such as a lost GPU, become EngineErrors."""
     try:
         yield
     except RuntimeError as error:
@@ -185,7 +184,7 @@ def _told() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fastest_convolutions() -> Iterator[None]:
-    """cuDNN tries its kernels out at the first run of each shape and takes the fastest."""
+    """cuDNN benchmarks its kernels at the first run of each shape and uses the fastest."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

@@ -1,4 +1,4 @@
-"""What graphs are called, and what may differ between those of one network."""
+"""The names and variants of the graphs of one network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INPUT, OUTPUT = "image", "packed"
 
 @dataclass(frozen=True)
 class Variant:
-    """What may differ between graphs of the same weights for the same canvas.
+    """A variant of the graph of the same weights for the same canvas.
 
     Attributes:
         pooling: see `StaticDope`. TensorRT takes no "op".
@@ -26,4 +26,4 @@ class Variant:
 
 
 FOR_CPU = Variant(pooling="op")
-"""OpenVINO's and ONNX Runtime's own RoIAlign beats both of its replacements."""
+"""OpenVINO's and ONNX Runtime's own RoIAlign is faster than both replacements."""
