@@ -69,7 +69,7 @@ def _mobilenet_v2(batch_norm_eps: float) -> Backbone:
 def _mobilenet_v2_keypoints(batch_norm_eps: float) -> Backbone:
     """A wider MobileNetV2 with a feature pyramid and heat maps, as MoveNet MultiPose has.
 
-    It starts from MoveNet's weights, which know people and where their joints are.
+    It starts from MoveNet's weights, which were trained on people and their joints.
     """
     pyramid = KeypointPyramid(batch_norm_eps)
     vector = PlacesAndPoints(64 * 7 * 7, 768)
@@ -129,7 +129,7 @@ def _movenet_stages(pyramid: KeypointPyramid) -> list[nn.Module]:
 
 
 def pretrained_parameters(features: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a backbone's `features` that weights to start from are known of."""
+    """The parameters of a backbone's `features` for which pretrained weights exist."""
     known = [features]
     if isinstance(features, KeypointPyramid):
         known = [*_movenet_stages(features), features.part_maps.hands.blocks]

@@ -1,4 +1,4 @@
-"""What a network is made of, as data: parts, backbone, sizes and the named modes."""
+"""The configuration of a network: parts, backbone, sizes and the named modes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dope_model.skeleton import PARTS, skeleton_for
 STRIDE = 16
 """Of every backbone's coarse features: the anchors and the graphs count on it."""
 PAD_TO = 32
-# The regressors' targets are multiplied by this, which brings them to the size of the logits.
+# Scale of the regression targets, which makes them about as large as the logits.
 REGRESSION_WEIGHT = 5.0
 """The sides of the network's input are multiples of that, px."""
 
@@ -30,7 +30,7 @@ class PartConfig:
 
 @dataclass(frozen=True)
 class Mode:
-    """How an image is fed and how much of it is looked at.
+    """The input size and the number of proposals.
 
     Attributes:
         min_size: the image's short side, px, unless `max_size` binds.
@@ -160,7 +160,7 @@ def mode_named(name: str, trained: Mode = MODES["paper"]) -> Mode:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Everything that decides the shapes and the maths of a network.
+    """Everything that determines the shapes and the computation of a network.
 
     A part expert is the same network with one entry in `parts`.
 

@@ -97,7 +97,7 @@ class DopeNetwork(nn.Module):
         return F.pad(normalised, (0, right, 0, bottom)).to(self.dtype), shape
 
     def features(self, images: Tensor) -> Features:
-        """What the backbone says of network inputs (B, 3, H, W)."""
+        """The backbone's features of network inputs (B, 3, H, W)."""
         found = self.backbone(images)
         return found if isinstance(found, Features) else Features(found)
 
@@ -112,7 +112,7 @@ class DopeNetwork(nn.Module):
         return self.classify_pooled(self.pool(features, boxes))
 
     def classify_pooled(self, pooled: Features) -> dict[str, PartOutput]:
-        """Outputs of all heads for what `pool` gives."""
+        """Outputs of all heads for pooled features."""
         rois = self.roi_vectors(pooled)
         return {name: head(rois) for name, head in self.branches.items()}
 
@@ -123,7 +123,7 @@ class DopeNetwork(nn.Module):
         return Features(coarse, self.pool_heatmaps(features, boxes))
 
     def pool_heatmaps(self, features: Features, boxes: list[Tensor]) -> Tensor | None:
-        """Only the heat maps of what `pool` gives."""
+        """Only the heat maps of pooled features."""
         if features.heatmaps is None:
             return None
         return self._pool(features.heatmaps.float(), boxes, HEATMAP_STRIDE, FINE)
@@ -133,7 +133,7 @@ class DopeNetwork(nn.Module):
         return pool(features, boxes, stride, grid)
 
     def roi_vectors(self, pooled: Features) -> RoiFeatures:
-        """What `pool` gives to what the heads get."""
+        """From pooled features to the heads' input."""
         coarse = self.roi_features(pooled.coarse.to(self.dtype))
         return self.roi_vector(coarse, pooled.heatmaps)
 
@@ -142,7 +142,7 @@ class DopeNetwork(nn.Module):
         """Pose candidates of one uint8 image (3, H, W), by part.
 
         Args:
-            min_scores: by part, the least score that makes a (box, class) a candidate.
+            min_scores: by part, lowest score of a (box, class) that becomes a candidate.
         """
         height, width = image.shape[-2:]
         images, shape = self.prepare(image)
@@ -158,8 +158,8 @@ class DopeNetwork(nn.Module):
     def candidates(
         self, name: str, output: PartOutput, boxes: Tensor, min_score: float
     ) -> PartCandidates:
-        """Pose candidates of one part that reach `min_score`, from what its heads say about
-        boxes (R, 4) px of the original image."""
+        """Pose candidates of one part with at least `min_score`, from its heads' outputs for boxes
+        (R, 4) px of the original image."""
         scores = output.logits.softmax(dim=1)[:, 1:]
         roi, classes = (scores >= min_score).nonzero(as_tuple=True)
         poses_2d, poses_3d = poses_from_deltas(

@@ -14,7 +14,7 @@ from dope_model.network.roi_features import RoiFeatures
 
 @dataclass
 class PartOutput:
-    """What the two heads of one part say about R boxes.
+    """The outputs of the two heads of one part for R boxes.
 
     Attributes:
         logits: (R, C + 1); class 0 is the background.

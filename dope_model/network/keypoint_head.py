@@ -1,9 +1,9 @@
 """From heat maps to joints: which heat map is whose, decoding, and fusion with the regressed pose.
 
-1. Layout: `heatmap_of_joint` says which heat map belongs to which joint.
-2. Decoding: `decode_heatmaps` reads a point and a confidence out of each heat map of a RoI.
-3. Fusion: `FusionGate` places a joint between where the class-specific regressor of section 3.1
-   has it and where its heat map points.
+1. Layout: `heatmap_of_joint` maps joints to heat maps.
+2. Decoding: `decode_heatmaps` computes a point and a confidence from each heat map of a RoI.
+3. Fusion: `FusionGate` combines the joint of the class-specific regressor of section 3.1 with that
+   of its heat map.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FACE_LANDMARKS = (
     52, 55, 58, 61,  # corners of the eyes
     64, 67, 70, 73,  # outer lips
 )  # fmt: skip
-"""The landmarks of a face that have a heat map; they tell where the others are."""
+"""The landmarks of a face that have a heat map; the others follow from them."""
 
 _HEAD = KEYPOINTS
 _HAND = _HEAD + 1
@@ -118,8 +118,8 @@ def point_columns(part: str, channels: int, joints: int) -> Tensor:
 # --- fusion -------------------------------------------------------------------------------------
 
 GATE_SLOPE = 6.0
-"""Inverse temperature of the gate's sigmoid: a joint takes one of the two points, and lies between
-them only where it is hard to say which one is better."""
+"""Inverse temperature of the gate's sigmoid: a joint takes one of the two points, and a mean of
+both only if the gate is undecided."""
 
 
 @dataclass
@@ -139,12 +139,12 @@ class Fusion:
 
 
 class FusionGate(nn.Module):
-    """Moves joints from where they are regressed to where their heat maps point.
+    """Moves joints from their regressed points to those of their heat maps.
 
-    A regressor alone hedges: L1 pulls uncertain joints to the middle of where they may be, and it
-    needs many pictures to leave the certain ones where the heat maps have them. The gate is not
-    learned from how far off a joint is, which would hedge again, but from which point is nearer:
-    see `losses.gate_loss`.
+    A regressor alone hedges: L1 pulls uncertain joints to the middle of their possible positions,
+    and many images are needed until certain ones are as accurate as the heat maps. The gate is
+    trained to predict which point is nearer, not on the joint's error, which would hedge again; see
+    `losses.gate_loss`.
 
     Args:
         part: its name.

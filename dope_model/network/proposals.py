@@ -12,7 +12,7 @@ from dope_model.network.config import Mode, NetworkConfig
 
 
 class _Float32RPNHead(RPNHead):
-    """Gives float32 whatever the features are: FP16 boxes would be off by up to half a pixel."""
+    """Returns float32 for any features: FP16 boxes would have errors of up to half a pixel."""
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, deltas = super().forward(features)

@@ -3,9 +3,8 @@
 The layout is that of MoveNet MultiPose (Google, Apache-2.0): MobileNetV2 of width 1.5, top-down
 sums (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017) down to stride 4, and
 there a small head with a heat map for each keypoint. A second head, larger, has heat maps of the
-joints of hands and faces, and what is added to the keypoints'. A heat map shows by itself where a
-joint is; the regressors of section 3.1, which see pooled RoIs, would need far more pictures to
-learn it.
+joints of hands and faces, and corrections to the keypoints' heat maps. The regressors of section
+3.1, which see pooled RoIs, would need far more images than heat maps to be as accurate.
 """
 
 from __future__ import annotations
@@ -111,9 +110,9 @@ class KeypointPyramid(nn.Module):
 class PartHeatmaps(nn.Module):
     """Heat maps of all joints, from features of strides 16, 8 and 4.
 
-    Those of the keypoints that MoveNet knows are corrections, nothing at the start. MoveNet's
-    features know no fingers, so that most of the work is done here: at stride 16, to see which limb
-    of whom it is, and then at strides 8 and 4.
+    Those of MoveNet's keypoints are corrections, zero at the start. MoveNet's features have no
+    fingers, so most of the work is done here: at stride 16, to find out which limb of which person
+    it is, and then at strides 8 and 4.
     """
 
     def __init__(self, blocks: nn.Sequential) -> None:
@@ -127,7 +126,7 @@ class PartHeatmaps(nn.Module):
     def forward(
         self, people: Tensor, sixteen: Tensor, eight: Tensor, four: Tensor, sum_of_four: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Heat maps, and what is known of hands at stride 16.
+        """Heat maps, and features of hands at stride 16.
 
         Args:
             people: features of people at stride 16.
@@ -144,8 +143,8 @@ class PartHeatmaps(nn.Module):
 class HandHeatmaps(nn.Module):
     """Heat maps of hands' joints, in layers of their own from MobileNetV2's fifth block on.
 
-    In common ones they stay behind: bodies and faces are learned sooner and hold what room there
-    is. What MoveNet's blocks know of people is where these begin, and too little for fingers.
+    In shared layers they learn too slowly: bodies and faces are learned first and use the capacity.
+    The layers start as copies of MoveNet's blocks, which alone are not enough for fingers.
     """
 
     first, halved, last = 4, 6, 13
@@ -159,8 +158,8 @@ class HandHeatmaps(nn.Module):
         self.fine = _HeatmapHead(len(HAND_HEATMAPS), blocks=(3, 2))
 
     def forward(self, four: Tensor, sixteen: Tensor, finest: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat maps, and what is known of hands at stride 16, from the last block's result that is
-        common, the pyramid's sum at stride 16, and all that is known at stride 4."""
+        """Heat maps, and features of hands at stride 16, from the last shared block, the pyramid's
+        sum at stride 16, and all features at stride 4."""
         at_eight = self.halved + 1 - self.first
         eight = self.blocks[:at_eight](four)
         hands = self.sixteen(self.joined(self.blocks[at_eight:](eight), sixteen))
@@ -205,15 +204,15 @@ class _HeatmapHead(nn.Module):
         self.last = nn.Conv2d(width, maps, 1)
 
     def forward(self, sixteen: Tensor, eight: Tensor, four: Tensor) -> Tensor:
-        """Heat maps from what is known at stride 16, the blocks' result at stride 8, and all that
-        is known at stride 4."""
+        """Heat maps from the features at stride 16, the blocks' result at stride 8, and all
+        features at stride 4."""
         eight = self.lateral["8"](eight / _BLOCK_SIZE[8]) + _twice(sixteen)
         x = self.eight(F.relu(eight))
         return self.last(self.four(F.relu(self.lateral["4"](four) + _twice(x))))
 
 
 class _Residual(nn.Module):
-    """Two convolutions 3 x 3 beside the identity, which is all that it is at the start."""
+    """Two convolutions 3 x 3 beside the identity; at the start only the identity."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -226,7 +225,7 @@ class _Residual(nn.Module):
 
 
 def _normed(inputs: int, outputs: int, size: int) -> nn.Sequential:
-    """A convolution and a batch norm that learns: these layers start from nothing."""
+    """A convolution and a trainable batch norm: these layers have no pretrained weights."""
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))

@@ -1,4 +1,4 @@
-"""What the backbone knows of an image and of a RoI, and from a RoI to what its heads get."""
+"""Features of an image and of a RoI, and the input of a RoI's heads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dope_model.network.keypoint_head import HEATMAPS, POINT_VALUES, decode_heat
 
 
 class Features(NamedTuple):
-    """What a backbone says of B images, or of R RoIs once it is pooled.
+    """A backbone's features of B images, or, pooled, of R RoIs.
 
     Attributes:
         coarse: (B, channels, H / 16, W / 16), or (R, channels, 7, 7).
@@ -27,7 +27,7 @@ class Features(NamedTuple):
 
 
 class RoiFeatures(NamedTuple):
-    """What the heads of all parts get of R RoIs.
+    """The input of the heads of all parts for R RoIs.
 
     Attributes:
         vector: (R, channels) for the linear layers; where there are heat maps, it ends with
@@ -49,8 +49,8 @@ class MeanOverPlaces(nn.Module):
 class AllPlaces(nn.Module):
     """Features (R, C, H, W) of `inputs` values to vectors (R, channels), by one full layer.
 
-    A mean forgets where in the RoI something was seen: the convolutions before have to learn to say
-    it in their channels, which takes far more training than a layer that sees all places.
+    A mean loses positions within the RoI: the convolutions before it have to encode them in their
+    channels, which takes far more training than a layer that sees all positions.
     """
 
     def __init__(self, inputs: int, channels: int) -> None:

@@ -32,7 +32,7 @@ def pool_by_op(features: Tensor, boxes: list[Tensor], stride: int, grid: Grid) -
 
 
 def pool_for_gradients(features: Tensor, boxes: list[Tensor], stride: int, grid: Grid) -> Tensor:
-    """As `pool_by_op`, where gradients are wanted.
+    """As `pool_by_op`, with gradients.
 
     On a CPU torchvision computes them on one core: a step of training on two cores took 2.4 s with
     its operation and 1.8 s with matrix products. On a GPU its operation gets one tensor for all

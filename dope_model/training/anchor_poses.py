@@ -16,7 +16,7 @@ from dope_model.training.instances import Instances, instances_of
 if TYPE_CHECKING:
     from dope_model.network.dope import DopeNetwork
 
-# Share of valid joints from which a pose takes part in the clustering.
+# Smallest share of valid joints of a pose that takes part in the clustering.
 MIN_VALID_JOINTS = 0.6
 
 # The paper's numbers; hands: per side.
@@ -59,8 +59,8 @@ class AnchorPoses:
 def fit_anchor_poses(part: str, labels: LabelSet, classes: int, seed: int = 0) -> AnchorPoses:
     """Cluster the 3D poses of the instances of `part` of which most joints are valid.
 
-    Labellers complete the others by a guess, which is good enough for a mean; asking for all joints
-    would leave out everybody who is not seen from head to foot.
+    The labels' guesses for the other joints are good enough for a mean; requiring all joints would
+    leave out everybody who is not visible from head to foot.
 
     Args:
         classes: K; for hands per side, and right and mirrored left hands are clustered together.
@@ -142,7 +142,7 @@ def _cluster(points: np.ndarray, classes: int, seed: int) -> np.ndarray:
 
 
 def mirrored_pose(part: str, poses: np.ndarray) -> np.ndarray:
-    """Poses (..., J, 5) in the unit box as they are in a mirrored picture."""
+    """Poses (..., J, 5) in the unit box, mirrored."""
     swap = list(skeleton_for(part, poses.shape[-2]).swap)
     mirrored = poses[..., swap, :].copy()
     mirrored[..., 0] = 1 - mirrored[..., 0]

@@ -1,4 +1,4 @@
-"""Random views of a labelled picture: flip, scale, shift, turn, perspective and colour.
+"""Augmented samples of a labelled picture: flip, scale, shift, rotation, perspective and colour.
 
 One homography maps the picture to the canvas; the labels follow it exactly.
 """
@@ -22,7 +22,7 @@ _AROUND = 16  # px of the picture around what the canvas shows
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly views differ; the defaults are those of training.
+    """The strength of the augmentation.
 
     Attributes:
         flip: probability of a mirror image.

@@ -19,7 +19,7 @@ from dope_model.training.folding import scale_and_shift
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """A checkpoint with the mean of all weights, and all else of the first one.
 
-    They have to come from one start: means of strangers are worth nothing.
+    They must come from the same initial weights; means of unrelated weights are useless.
 
     Raises:
         ValueError: they are not of one network, or have other anchor poses.
@@ -48,7 +48,7 @@ def _without_statistics(state: Mapping[str, Tensor], eps: float) -> dict[str, Te
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     for name in list(state):
         norm, _, tensor = name.rpartition(".")
-        # Norms that learn count their batches, and are told by that from frozen ones.
+        # Trainable norms count their batches, frozen ones do not.
         if tensor != "running_var" or f"{norm}.num_batches_tracked" in state:
             continue
         weight, bias, mean = (state[f"{norm}.{n}"] for n in ("weight", "bias", "running_mean"))

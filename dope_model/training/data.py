@@ -1,4 +1,4 @@
-"""Labelled pictures as a stream of random views, the same for the same seed."""
+"""Labelled pictures as a stream of augmented samples, reproducible by seed."""
 
 from __future__ import annotations
 

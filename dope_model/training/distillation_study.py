@@ -1,9 +1,9 @@
-"""Table 1 of the paper on data of one's own: what distillation is worth.
+"""Table 1 of the paper on your own data: the benefit of distillation.
 
-Out of completely labelled pictures come three sets of which each knows one part. A part expert is
-trained on each, and then the whole-body network in three ways: on the partial annotations, where
-what is not annotated counts as background; with the experts' pseudo ground truth; and with the
-distillation loss on top. All are judged on the same pictures.
+Completely labelled pictures are split into three sets with the labels of one part each. A part
+expert is trained on each, and then the whole-body network in three ways: on the partial
+annotations, where what is not annotated is background; with the experts' pseudo ground truth; and
+with the distillation loss as well. All are evaluated on the same pictures.
 """
 
 from __future__ import annotations
@@ -62,19 +62,19 @@ _HEATMAPS = replace(
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What decides a study.
+    """The settings of a study.
 
     Attributes:
-        per_part, held_out: pictures in each part's set, and to judge hands and faces on.
-        close_ups: at most so many close-ups of hands, and of faces, are cut out of the held-out
-            pictures (see `training.close_ups`) and judged too: in whole pictures hands are small.
+        per_part, held_out: pictures in each part's set, and for the evaluation.
+        close_ups: number of close-ups of hands, and of faces, that are cut out of the held-out
+            pictures (see `training.close_ups`) and evaluated: in whole pictures hands are small.
         expert_epochs, epochs: of the experts, and of the whole-body networks.
         heatmap_epochs: of a first stage that trains nothing but heat maps, for each of them; 0
             leaves it out.
-        bound: also train on the ground truth of all parts, which is what (b) is where experts never
-            err: how far it is from that tells what their errors cost.
-        size: the shorter side of pictures that experts complete and that all are judged on, px; 0
-            is the training's height.
+        bound: also train on the ground truth of all parts, the upper bound of (b) with perfect
+            experts: the difference is the cost of their errors.
+        size: the shorter side of pictures that experts complete and of the evaluation, px; 0 is the
+            training's height.
         training: everything else, the same for all; `heatmaps`, for the first stage.
     """
 
@@ -94,12 +94,12 @@ class StudySettings:
 
 @dataclass
 class DistillationStudy:
-    """A study in a folder, made step by step: what is done is not done again.
+    """A study in a folder, made step by step; finished steps are not repeated.
 
     Attributes:
         labels, images: completely labelled pictures.
         seed: of the split and of all trainings.
-        lspet: a folder of Leeds Sports Pose to judge bodies on; None: the held-out pictures alone.
+        lspet: a folder of Leeds Sports Pose to evaluate bodies; None: only the held-out pictures.
     """
 
     labels: Path

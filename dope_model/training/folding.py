@@ -1,4 +1,4 @@
-"""Frozen batch norms inside the convolutions before them: the same training in less time."""
+"""Fusing frozen batch norms into the convolutions before them: the same training, but faster."""
 
 from __future__ import annotations
 

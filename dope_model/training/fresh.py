@@ -1,4 +1,4 @@
-"""Networks to start a training from."""
+"""Untrained networks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fresh_checkpoint(
 def _calibrate_batch_norms(network: DopeNetwork) -> None:
     """Give the frozen batch norms of random weights the statistics of random images.
 
-    Without, the signal of a deep random network vanishes and nothing can be learned.
+    Without them the signal of a deep random network vanishes and it cannot be trained.
     """
 
     def calibrate(norm: FrozenBatchNorm2d, inputs: tuple[Tensor]) -> None:

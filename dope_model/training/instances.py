@@ -1,4 +1,4 @@
-"""Labelled instances of one part with the boxes that the detector is to find them by."""
+"""Labelled instances of one part with their target boxes."""
 
 from __future__ import annotations
 

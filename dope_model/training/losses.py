@@ -17,7 +17,7 @@ RIGHT = 0.1
 
 
 def classification_loss(logits: Tensor, targets: BoxTargets) -> Tensor:
-    """Softmax cross-entropy averaged over the boxes that are asked anything.
+    """Softmax cross-entropy averaged over the boxes with a valid target.
 
     Args:
         logits: (R, C + 1).
@@ -30,7 +30,7 @@ def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTarget
     """L1 between predicted and true offsets from the anchor pose of the true class.
 
     Summed over the five coordinates, averaged over the valid joints of a box, and averaged over
-    all boxes that are asked anything, as in Fast R-CNN.
+    all boxes with a valid target, as in Fast R-CNN.
     """
     positive, classes, wanted = targets.offsets(anchor_poses)
     error = _pose_error(output.deltas[positive, classes], wanted, targets.valid[positive])
@@ -118,7 +118,7 @@ def _pose_error(deltas: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
     """(P,) weighted L1 over the five coordinates, averaged over the valid joints."""
     error = (deltas - wanted).abs() * REGRESSION_WEIGHT
     per_kind = torch.stack([error[..., :2].sum(dim=2), error[..., 2:].sum(dim=2)], dim=2)
-    # A missing joint must not weaken the others: the mean is over those that are there.
+    # A missing joint must not weaken the others: the mean is over the valid ones.
     return ((per_kind * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)).sum(dim=1)
 
 

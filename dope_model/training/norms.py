@@ -1,4 +1,4 @@
-"""Frozen batch norms that learn: they normalise by each batch's statistics again."""
+"""Unfreezing batch norms: they normalise by each batch's statistics again."""
 
 from __future__ import annotations
 

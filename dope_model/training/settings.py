@@ -1,4 +1,4 @@
-"""Everything that decides a training run but its data."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ class TrainingSettings:
     Attributes:
         epochs, batch_size: with `accumulate` batches to one step of the optimiser. With several
             processes, each takes `batch_size` pictures.
-        minutes: end after so long instead, however many epochs that are; the schedule goes by the
-            clock, too. For a machine that one has for a time. Not exactly repeatable.
+        minutes: stop after this time instead of `epochs`; the schedule follows the clock, too. For
+            machines that are available for a limited time. Not exactly repeatable.
         optimizer: "sgd" (section 3.3) or "adamw", which moves the regressors away from the anchor
-            poses in far fewer steps and so suits a short training.
+            poses in far fewer steps, for short trainings.
         learning_rate: divided by 10 after each share of the run in `drops` (section 3.3: 0.02,
-            after 30 and 45 of 50 epochs); without drops it falls to nothing along half a cosine
+            after 30 and 45 of 50 epochs); without drops it falls to zero along half a cosine
             (Loshchilov and Hutter, "SGDR", ICLR 2017).
-        warm_up_steps: steps in which the rate rises from a hundredth.
+        warm_up_steps: steps in which the rate rises from a hundredth to its value.
         width, height: input size, px; multiples of 32.
-        short_side: section 3.3 instead: each picture keeps its shape, and its short side becomes
-            that long, px; 0 takes `width` and `height`.
+        short_side: as in section 3.3: each picture keeps its proportions, with a short side of this
+            length, px; 0: `width` and `height` instead.
         frozen_stages: leading stages of the backbone that keep their weights; see
             `network.backbone.stages_of`.
         norms_learn: unfreeze the batch norms of the other stages, which then take each batch's
             statistics; for batches of 16 and more.
-        averaging: share of the exponential moving average (EMA) of the weights that a step keeps;
-            the weights that are written are that average. 0 writes the weights themselves.
-        heatmaps_of: train nothing but the heat maps of these parts, on pictures that show one,
-            which gets through twice as many a second. Empty: everything.
+        averaging: decay of the exponential moving average (EMA) of the weights, which is what is
+            written; 0 writes the weights themselves.
+        heatmaps_of: train only the heat maps of these parts, on pictures that show one, at twice
+            the speed. Empty: everything.
         open_gates: set the fusion gates to the heat maps first.
-        mixed_precision: bfloat16 products on CUDA, FP16 ones where a GPU has no others; on a CPU
-            that has them (AMX), bfloat16 ones in the backbone.
+        mixed_precision: bfloat16 on CUDA, or FP16 if the GPU lacks it; bfloat16 in the backbone on
+            CPUs with AMX.
         partial_is_background: unannotated parts are background (section 3.2, without distillation).
-        memory_gb: for decoded pictures, in a file of the run's folder that all workers share and
-            that goes with the run. Decoding is more than half of what a sample costs.
-        save_minutes: how often the state is written.
+        memory_gb: space for decoded pictures, in a temporary file in the run's folder that all
+            workers share. Decoding is more than half of the cost of a sample.
+        save_minutes: interval between writes of the state.
     """
 
     epochs: int = 50

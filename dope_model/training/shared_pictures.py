@@ -14,10 +14,10 @@ _OF_THE_DISK = 0.8  # of what is free: a mapped file that the disk cannot hold e
 
 
 class SharedPictures:
-    """Pictures in a file that is mapped into memory, each decoded by whoever wants it first.
+    """Pictures in a memory-mapped file, each decoded by the first process that needs it.
 
-    Decoding is most of what a view costs to make, and a copy in every process would need the memory
-    many times. The file is as large as the pictures; the system keeps of it in memory what it can.
+    Decoding is most of the cost of a sample, and a copy in every process would multiply the memory.
+    The file is as large as the pictures; the system keeps as much of it in memory as it can.
 
     Args:
         file: is made; whoever makes this object removes it.

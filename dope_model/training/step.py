@@ -34,14 +34,14 @@ from dope_model.training.targets import (
 
 @dataclass(frozen=True)
 class LossSettings:
-    """How boxes are drawn and losses weighed.
+    """Sampling of boxes and weights of the losses.
 
     Attributes:
-        boxes_per_image: Fast R-CNN draws 512; on a CPU 64 do.
-        positive_share: at most this share of them lies on instances.
-        proposals: boxes are drawn from so many of an image's proposals, its best ones. Few, as many
-            as a detector looks at, are harder to tell from an instance than 2000.
-        expert_boxes: at most so many positive boxes of each expert join them.
+        boxes_per_image: Fast R-CNN samples 512; on a CPU 64 are enough.
+        positive_share: largest share of positive boxes.
+        proposals: boxes are sampled from this many of an image's best proposals. A small number, as
+            the detector uses, gives harder negatives than 2000.
+        expert_boxes: largest number of positive boxes of each expert that are added.
         regression, distillation: weights of the terms; 1 is equation 2.
         heatmaps: weight of the term for a backbone's heat maps, if it has any. It only makes up
             for their values, which are several times the others'.
@@ -155,7 +155,7 @@ def draw_boxes(
     settings: LossSettings,
     generator: torch.Generator | None = None,
 ) -> tuple[ImageBoxes, dict[str, Tensor]]:
-    """The boxes that the heads learn from, and the RPN's losses, by name."""
+    """The sampled boxes for the heads, and the RPN's losses, by name."""
     proposals, losses = proposals_and_losses(
         network.rpn, batch.images, features.coarse, batch.targets, generator
     )

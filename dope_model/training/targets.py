@@ -1,4 +1,4 @@
-"""What each box should answer: classes and poses of section 3.2, equation 2."""
+"""The targets of each box: classes and poses of section 3.2, equation 2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dope_model.training.anchor_poses import AnchorPoses
 from dope_model.training.augmentation import View
 
-# A box is an instance's from this IoU on, as in Faster R-CNN.
+# Lowest IoU of a positive box with its instance, as in Faster R-CNN.
 POSITIVE_IOU = 0.5
 # A box that lies this much in an ignore region, or is this like it, is not background: neither for
 # the RPN nor for the branches.
@@ -144,7 +144,7 @@ class ImageBoxes:
 
 @dataclass
 class BoxTargets:
-    """What R boxes should answer for one part.
+    """The targets of R boxes for one part.
 
     Attributes:
         boxes: (R, 4) px.
@@ -235,7 +235,7 @@ def match_boxes(found: ImageBoxes, targets: BatchTargets) -> tuple[Tensor, Tenso
 
 
 def targets_of_boxes(found: ImageBoxes, targets: BatchTargets) -> BoxTargets:
-    """What the boxes of all images, end to end, should answer for one part."""
+    """The targets of the boxes of all images, concatenated, for one part."""
     labels, matched = match_boxes(found, targets)
     if targets.boxes.shape[1]:
         poses, valid = (t[found.image, matched] for t in (targets.poses, targets.valid))
@@ -266,7 +266,7 @@ def sample_boxes(
     instances, some of each kind.
 
     A box that is positive for any part counts as positive; of the positives of each part an equal
-    number is drawn, so that faces do not crowd out hands.
+    number is sampled, so faces do not crowd out hands.
 
     Args:
         generator: on the CPU.
