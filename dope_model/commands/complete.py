@@ -39,7 +39,7 @@ def add_complete(subparsers: argparse._SubParsersAction) -> None:
 def run_complete(options: argparse.Namespace) -> int:
     """Complete a labels file."""
     from dope_model.datasets.labels import LabelSet
-    from dope_model.datasets.pseudo_labels import Confidence, complete_labels
+    from dope_model.datasets.pseudo_labels import Confidence, check_calibrated, complete_labels
     from dope_model.training.fresh import load_expert
 
     confidence = Confidence(options.label_score, options.ignore_score)
@@ -48,6 +48,7 @@ def run_complete(options: argparse.Namespace) -> int:
         raise ValueError("name at least one expert, such as --hand-expert WEIGHTS")
     for part, path in experts.items():
         load_expert(path, part)  # an error if it is another part's
+        check_calibrated(path)
     labels = LabelSet.load(options.labels)
     completed = complete_labels(labels, options.images, experts, confidence, options.device)
     completed.save(options.out, compact=True)

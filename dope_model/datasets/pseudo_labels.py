@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dope_model.boxes import box_iou
+from dope_model.checkpoint import read_checkpoint
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample
 from dope_model.datasets.teacher_labels import labels_from_detections
 from dope_model.datasets.videos import read_labelled
@@ -42,6 +43,20 @@ class Confidence:
 # A detection whose box overlaps an annotated instance's this much, both around the joints that are
 # annotated, is that instance.
 SAME_INSTANCE_IOU = 0.3
+
+
+def check_calibrated(expert: Path) -> None:
+    """Refuse weights whose scores are sums: the thresholds are probabilities.
+
+    Raises:
+        ValueError: nothing makes probabilities of their scores.
+    """
+    checkpoint = read_checkpoint(expert)
+    if missing := set(checkpoint.config.parts) - set(checkpoint.curves):
+        raise ValueError(
+            f"{expert}: the scores of {', '.join(sorted(missing))} are no probabilities yet: run "
+            f"python -m dope_model calibrate {expert} --data LABELS:IMAGES --nobody FOLDER"
+        )
 
 
 def complete_labels(

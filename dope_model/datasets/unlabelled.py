@@ -12,19 +12,25 @@ from dope_model.pictures import pictures_in
 _JOINTS = {"body": 13, "hand": 21, "face": 84}
 
 
+def name_number(file: str) -> int:
+    """A number from the name of a file without its folder, always the same."""
+    return int(hashlib.sha1(Path(file).name.encode()).hexdigest(), 16)
+
+
 def for_validation(file: str) -> bool:
     """Whether a picture of nobody, by its file name, is of the fifth that is kept for validation:
     nothing is trained on it."""
-    return int(hashlib.sha1(file.encode()).hexdigest(), 16) % 5 == 0
+    return name_number(file) % 5 == 0
 
 
-def labels_of_nobody(folder: Path) -> LabelSet:
-    """Pictures in which all parts are background, without those kept for validation.
+def labels_of_nobody(folder: Path, with_validation: bool = False) -> LabelSet:
+    """Pictures in which all parts are background, by default without those kept for validation.
 
     Raises:
         ValueError: the folder has none.
     """
-    return _labels([p for p in _pictures(folder) if not for_validation(p.name)], True)
+    pictures = _pictures(folder)
+    return _labels([p for p in pictures if with_validation or not for_validation(p.name)], True)
 
 
 def unknown_labels(folder: Path) -> LabelSet:

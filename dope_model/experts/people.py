@@ -172,7 +172,6 @@ class PeopleFinder:
         strict: keep only bodies that all models confirm.
     """
 
-
     def __init__(self, threads: int, strict: bool = False) -> None:
         self._strict = strict
         self._boxes = PersonDetectors(threads)

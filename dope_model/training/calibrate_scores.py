@@ -9,11 +9,11 @@ weight, whatever its size, and the pictures without people as much as all of the
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize
@@ -21,13 +21,21 @@ from tqdm import tqdm
 
 from dope_model.boxes import box_ious
 from dope_model.checkpoint import Checkpoint
-from dope_model.datasets.labels import PartLabels, Sample
+from dope_model.datasets.coco import read_coco_folder
+from dope_model.datasets.labels import LabelSet, PartLabels, Sample
+from dope_model.datasets.training_sets import coco_sample, lsp_labels
+from dope_model.datasets.unlabelled import for_validation, labels_of_nobody, name_number
+from dope_model.datasets.videos import read_labelled
+from dope_model.network.config import mode_named
 from dope_model.poses import TRUSTED, PartDetections, boxes_around, inside_image
 from dope_model.postprocess.candidates import Candidates
 from dope_model.postprocess.fusion import scores_of_owners
 from dope_model.postprocess.integration import integrate
 from dope_model.postprocess.scores import FEATURES, ScoreCurves, features, log_odds
 from dope_model.skeleton import BODY14
+
+if TYPE_CHECKING:
+    from dope_model.training.data import Source
 
 MAX_ERROR = {"hand": 0.15, "face": 0.1}
 """Largest mean error of a right hand or face, as a share of the longer side of its labels' box."""
@@ -54,6 +62,7 @@ _RIDGE = 0.5
 _WORTH = 100.0
 
 Engine = Callable[[np.ndarray], dict[str, Candidates]]
+Example = tuple[Path, Sample]
 Seen = tuple[dict[str, Candidates], tuple[int, int], Sample]
 """Candidates, height and width, and labels of a picture."""
 
@@ -83,7 +92,7 @@ class Observations:
 
 
 def fit_scores(
-    checkpoint: Checkpoint, engine: Engine, sets: Sequence[Sequence[tuple[Path, Sample]]]
+    checkpoint: Checkpoint, engine: Engine, sets: Sequence[Sequence[Example]]
 ) -> tuple[dict[str, ScoreCurves], list[dict]]:
     """Curves by part, and rows that say how good a fit is on pictures that were held out of it.
 
@@ -91,10 +100,9 @@ def fit_scores(
         engine: of the checkpoint, from `runtime.load_engine`.
         sets: of pictures and their labels; of a picture without people, parts without instances.
     """
-    from dope_model.pictures import read_rgb
 
     def seen(path: Path, sample: Sample) -> Seen:
-        rgb = read_rgb(path)
+        rgb = read_labelled(path)
         return engine(rgb), rgb.shape[:2], sample
 
     progress = tqdm(unit="picture", total=sum(map(len, sets)))
@@ -106,6 +114,35 @@ def fit_scores(
             progress.update()
     progress.close()
     return fit_to_candidates(checkpoint, looked)
+
+
+def with_fitted_scores(
+    checkpoint: Checkpoint, sets: Sequence[Sequence[Example]], device: str
+) -> tuple[Checkpoint, list[dict]]:
+    """A checkpoint whose scores are probabilities, and rows as of `fit_scores`."""
+    from dope_model.runtime import load_engine
+
+    engine = load_engine("eager", checkpoint, mode_named("auto", checkpoint.mode), device)
+    curves, rows = fit_scores(checkpoint, engine, sets)
+    return replace(checkpoint, curves=curves), rows
+
+
+def examples_of(kind: str, where: Path | Source, limit: int | None = None) -> list[Example]:
+    """Pictures and their labels, at most `limit`, a fair sample: those of the lowest hashes.
+
+    Args:
+        kind: of the folder `where`: "coco" (keypoints in COCO's format), "lsp" (Leeds Sports
+            Pose), "nobody"; or "labels", of a source.
+    """
+    if kind == "coco":
+        found = [(p.path, coco_sample(p, p.path.name)) for p in read_coco_folder(where)[1]]
+    elif kind == "lsp":
+        found = [(where / one.sample.file, one.sample) for one in lsp_labels(where)]
+    elif kind == "nobody":
+        found = [(where / s.file, s) for s in labels_of_nobody(where, with_validation=True)]
+    else:
+        found = [(where.images / s.file, s) for s in LabelSet.load(where.labels)]
+    return sorted(found, key=lambda example: name_number(example[0].name))[:limit]
 
 
 def fit_to_candidates(
@@ -136,17 +173,13 @@ def fit_to_candidates(
 
 def held_out(sample: Sample) -> bool:
     """Whether a picture is held out from fitting, by the hash of its file's name."""
-    number = name_number(sample.file)
-    return number % 5 == 0 if _is_empty(sample) else number // 256 % 2 == 0
+    if _is_empty(sample):
+        return for_validation(sample.file)
+    return name_number(sample.file) // 256 % 2 == 0
 
 
 def _kind(sample: Sample, number: int) -> tuple[bool, int]:
     return held_out(sample), -1 if _is_empty(sample) else number
-
-
-def name_number(file: str) -> int:
-    """A number from the name of a file without its folder, always the same."""
-    return int(hashlib.sha1(Path(file).name.encode()).hexdigest(), 16)
 
 
 def _is_empty(sample: Sample) -> bool:
@@ -350,8 +383,3 @@ def _ignored(box: np.ndarray, labels: PartLabels) -> bool:
     common = np.maximum(width, 0) * np.maximum(height, 0)
     area = max(float(np.prod(box[2:] - box[:2])), 1e-6)
     return bool((common > _IGNORED_SHARE * area).any())
-
-
-def empty_labels(parts: Mapping[str, int], name: str, width: int, height: int) -> Sample:
-    """Labels of a picture without people, for parts with these numbers of joints."""
-    return Sample(name, width, height, {p: PartLabels.empty(p, n) for p, n in parts.items()})

@@ -46,6 +46,7 @@ class Input:
         owners: for a training set as its owners distribute it: its name for `convert`.
         nobody: whether PATH holds pictures of nobody.
         unlabelled: whether PATH holds pictures that experts label.
+        scores: of validation pictures that only scores are fitted to: "coco" or "lsp".
         needed: whether there is no run without it.
         augmentation: of these pictures; None: the stage's.
     """
@@ -55,6 +56,7 @@ class Input:
     owners: str = ""
     nobody: bool = False
     unlabelled: bool = False
+    scores: str = ""
     needed: bool = False
     augmentation: Augmentation | None = None
 
@@ -252,6 +254,7 @@ class RecipeRun:
             and self.inputs[name].is_dir()
             and not known.nobody
             and not known.unlabelled
+            and not known.scores
         )
 
     def _check_same(self, stage: Stage, folder: Path) -> None:

@@ -187,7 +187,11 @@ class Complete(Stage):
 
     def make(self, run: RecipeRun, before: Checkpoint | None, folder: Path) -> Checkpoint | None:
         from dope_model.datasets.labels import LabelSet
-        from dope_model.datasets.pseudo_labels import Confidence, complete_labels
+        from dope_model.datasets.pseudo_labels import (
+            Confidence,
+            check_calibrated,
+            complete_labels,
+        )
 
         if not run.experts:
             raise ValueError(
@@ -195,6 +199,8 @@ class Complete(Stage):
                 "python -m dope_model train --recipe paper_hand, and give "
                 "--hand-expert RUN/paper_hand.safetensors"
             )
+        for path in run.experts.values():
+            check_calibrated(path)
         for name in self.data:
             target = folder / f"{name}.npz"
             if name in run.inputs and not target.is_file():
@@ -249,6 +255,37 @@ class FavourSmall(Stage):
         # torchvision's anchors of a place: by ratio, and of each ratio by size.
         bias.view(-1, len(sizes))[:, sizes.index(min(sizes))] += self.logit
         return replace(before, state={**before.state, name: bias})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Stage):
+    """Make probabilities of scores and joints: see `training.calibrate_scores`.
+
+    Attributes:
+        data: inputs; those that the user has are looked at, and the further labelled pictures.
+        limit: pictures of each.
+    """
+
+    data: Sequence[str]
+    limit: int = 1000
+
+    def make(self, run: RecipeRun, before: Checkpoint | None, folder: Path) -> Checkpoint | None:
+        from dope_model.benchmark.report import markdown_table
+        from dope_model.training.calibrate_scores import examples_of, with_fitted_scores
+
+        sets = [examples_of("labels", source, self.limit) for source in run.further]
+        for name in (name for name in self.data if name in run.inputs):
+            known = run.recipe.inputs[name]
+            kind = known.scores or ("nobody" if known.nobody else "labels")
+            where = run.source(name) if kind == "labels" else run.inputs[name]
+            sets.append(examples_of(kind, where, self.limit))
+        try:
+            fitted, rows = with_fitted_scores(before, sets, str(run.device))
+        except ValueError as error:
+            print(f"{self.name}: scores are not calibrated: {error}")
+            return before
+        (folder / "scores.md").write_text(markdown_table(rows) + "\n")
+        return fitted
 
 
 @dataclass(frozen=True, kw_only=True)

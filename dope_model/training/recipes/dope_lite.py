@@ -24,6 +24,7 @@ from dope_model.training.stages import (
     Fresh,
     Int8,
     Mean,
+    Scores,
     Shipped,
     Train,
 )
@@ -36,6 +37,8 @@ INPUTS = {
     "lspet": Input("the pictures of Leeds Sports Pose Extended", "lspet_labels.npz", needed=True),
     "ccp": Input("the pictures of Clothing Co-Parsing", "ccp_labels.npz", needed=True),
     "nobody": Input("pictures of everyday scenes without people", nobody=True, needed=True),
+    "coco": Input("for scores: validation pictures with people in COCO's format", scores="coco"),
+    "lspet_val": Input("for scores: validation pictures of Leeds Sports Pose", scores="lsp"),
     "rendered": Input(
         "made by python -m dope_model render --images 2000 --seed 4100 --people 1-2 --size 480x400"
     ),
@@ -218,6 +221,7 @@ STAGES = (
             "face": {"score_th": 0.1, "th_persondetect": 0.2, "th_double": 0.3, "th_joint": 0.1},
         },
     ),
+    Scores(name="scores", data=("coco", "lspet_val", "nobody", "ccp", "stanford40")),
     Int8(name="int8", data="stanford40", mode=Mode(400, 1333, 50, half=True), most=120),
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dope_model.training.recipe import Recipe
 from dope_model.training.recipes._paper import HAND_SETS, RESNET, SETTINGS, start
-from dope_model.training.stages import Train
+from dope_model.training.stages import Scores, Train
 
 RECIPE = Recipe(
     "paper_hand",
@@ -20,5 +20,6 @@ RECIPE = Recipe(
                 partial_is_background=True,  # the sets do not say where further people are
             ),
         ),
+        Scores(name="scores", data=tuple(HAND_SETS)),
     ),
 )

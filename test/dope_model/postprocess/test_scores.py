@@ -17,13 +17,16 @@ from dope_model.datasets.labels import PartLabels, Sample  # noqa: E402
 from dope_model.training.calibrate_scores import (  # noqa: E402
     LEAST_THRESHOLD,
     calibration_error,
-    empty_labels,
     fit_logistic,
     fit_to_candidates,
     held_out,
     precise_from,
     verdicts,
 )
+
+
+def nobody_in(name: str, side: int) -> Sample:
+    return Sample(name, side, side, {"body": PartLabels.empty("body", 13)})
 
 
 def bodies(count: int, scores, peaks) -> PartDetections:
@@ -144,7 +147,7 @@ def test_of_a_picture_with_some_labels_only_those_people_count():
 def test_pictures_are_held_out_by_their_names():
     names = [f"{i}.jpg" for i in range(500)]
     people = [Sample(n, 9, 9, {"body": labels_of(person(0)[None])}) for n in names]
-    nobody = [empty_labels({"body": 13}, n, 9, 9) for n in names]
+    nobody = [nobody_in(n, 9) for n in names]
     assert 200 < sum(map(held_out, people)) < 300
     assert 70 < sum(map(held_out, nobody)) < 130
     assert held_out(Sample("other/folder/7.jpg", 9, 9, people[7].parts)) == held_out(people[7])
@@ -166,7 +169,7 @@ def test_a_fit_tells_people_from_ghosts():
         )  # fmt: skip
         name = f"{kind}{number}.jpg"
         if kind == "ghost":
-            return {"body": candidates}, (300, 300), empty_labels({"body": 13}, name, 300, 300)
+            return {"body": candidates}, (300, 300), nobody_in(name, 300)
         sample = Sample(name, 300, 300, {"body": labels_of(pose[None])})
         return {"body": candidates}, (300, 300), sample
 

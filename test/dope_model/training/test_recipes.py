@@ -24,7 +24,7 @@ from dataset_files import (  # noqa: E402
 from labelled_pictures import write_ring_pictures  # noqa: E402
 
 from dope_model.__main__ import main  # noqa: E402
-from dope_model.checkpoint import load_checkpoint  # noqa: E402
+from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from dope_model.datasets.labels import LabelSet  # noqa: E402
 from dope_model.network.config import Mode  # noqa: E402
 from dope_model.sample import CLIP, LABELS  # noqa: E402
@@ -32,13 +32,21 @@ from dope_model.training.augmentation import NO_AUGMENTATION  # noqa: E402
 from dope_model.training.data import Source, Views, collate  # noqa: E402
 from dope_model.training.loop import Trainer  # noqa: E402
 from dope_model.training.recipe import (  # noqa: E402
+    Input,
     Recipe,
     RecipeRun,
     recipe_named,
     recipe_names,
 )
 from dope_model.training.settings import TrainingSettings  # noqa: E402
-from dope_model.training.stages import Fresh, Mean, Train  # noqa: E402
+from dope_model.training.stages import (  # noqa: E402
+    Deploy,
+    Fresh,
+    Mean,
+    Scores,
+    Shipped,
+    Train,
+)
 from dope_model.training.step import LossSettings  # noqa: E402
 
 SMALL = ["batch_size=2", "accumulate=1", "epochs=1", "workers=0", "losses.boxes_per_image=8"]
@@ -146,6 +154,44 @@ def test_what_is_missing_is_named(tmp_path, capsys):
     ):
         assert main(["train", *arguments, *out]) == 1
         assert error in capsys.readouterr().err, arguments
+
+
+def test_dope_lite_is_deployed_as_the_shipped_weights_are():
+    shipped = load_checkpoint("dope_lite")
+    (deploy,) = (s for s in recipe_named("dope_lite").stages if isinstance(s, Deploy))
+    made = deploy.make(None, Checkpoint(shipped.config, {}), None)
+    assert made.integration == shipped.integration
+    assert (made.mode, made.second_look) == (shipped.mode, shipped.second_look)
+
+
+def test_scores_become_probabilities_by_labelled_pictures_and_pictures_of_nobody(tmp_path):
+    for i in range(6):
+        write_picture(tmp_path / f"{i}.png", 40 * i, (200, 150))
+    labels = LabelSet.load(LABELS)
+    for sample in labels.samples[::3]:  # where the network will be wrong
+        for part in sample.parts.values():
+            part.keypoints_2d += 150
+    labels.save(tmp_path / "labels.npz")
+    shipped = load_checkpoint("dope_lite")
+    stages = (Shipped(name="start", weights="dope_lite"),
+              Scores(name="scores", data=("nobody",), limit=16))  # fmt: skip
+    recipe = Recipe("mine", {"nobody": Input("x", nobody=True)}, stages)
+    run = RecipeRun(recipe, tmp_path / "run", CPU, {"nobody": tmp_path},
+                    [Source(tmp_path / "labels.npz", CLIP.parent)])  # fmt: skip
+    found = load_checkpoint(run.run())
+    assert found.curves.keys() == {"body", "hand", "face"} and found.curves != shipped.curves
+    table = (tmp_path / "run" / "02_scores" / "scores.md").read_text()
+    assert "precision" in table and "| hand |" in table
+
+
+def test_experts_whose_scores_are_sums_are_refused(rings, tmp_path, capsys):
+    expert = tmp_path / "expert.safetensors"
+    save_checkpoint(START.make(run_of(rings, tmp_path / "a"), None, tmp_path), expert)
+    assert main(["complete", str(rings.labels), str(rings.images), "--face-expert", str(expert),
+                 "--out", str(tmp_path / "new.npz")]) == 1  # fmt: skip
+    told = capsys.readouterr().err
+    assert "the scores of face are no probabilities yet" in told
+    assert f"python -m dope_model calibrate {expert}" in told
 
 
 # --- anchor poses -------------------------------------------------------------------------------
