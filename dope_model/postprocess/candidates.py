@@ -21,7 +21,7 @@ class Candidates:
         boxes: (M, 4) proposals as x0 y0 x1 y1, px.
         keypoints_2d: (M, J, 2) px.
         keypoints_3d: (M, J, 3) m.
-        sureness: (M, J) confidence of each joint, 0 to 1; 1 if the network has none.
+        confidence: (M, J) confidence of each joint, 0 to 1; 1 if the network has none.
     """
 
     part: str
@@ -30,11 +30,11 @@ class Candidates:
     boxes: np.ndarray
     keypoints_2d: np.ndarray
     keypoints_3d: np.ndarray
-    sureness: np.ndarray = None  # type: ignore[assignment]
+    confidence: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.sureness is None:
-            self.sureness = np.ones(self.keypoints_2d.shape[:2], np.float32)
+        if self.confidence is None:
+            self.confidence = np.ones(self.keypoints_2d.shape[:2], np.float32)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -67,5 +67,5 @@ class Candidates:
             self.boxes[which],
             self.keypoints_2d[which],
             self.keypoints_3d[which],
-            self.sureness[which],
+            self.confidence[which],
         )

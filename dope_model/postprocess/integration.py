@@ -22,7 +22,7 @@ UPPER_BODY_LEG_WEIGHT = 0.1
 # change nothing (Leeds Sports Pose) and cost time.
 _PLACES, _VOTERS = 6, 16
 # Odds of confidence are limited to this range, so no candidate has no weight or all of it.
-_SURENESS_RANGE = 0.01, 0.99
+_CONFIDENCE_RANGE = 0.01, 0.99
 
 OverlapsOf = Callable[[int], np.ndarray]
 """Which of the candidates (M,) overlap the one of an index."""
@@ -51,7 +51,7 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
         return PartDetections.empty(candidates.part, candidates.joint_count)
     modes, starts = candidates.select(members), (np.cumsum(members) - members)[starts]
     weights = _joint_weights(modes, settings)
-    seen = np.concatenate([modes.keypoints_2d, modes.sureness[..., None]], axis=2)
+    seen = np.concatenate([modes.keypoints_2d, modes.confidence[..., None]], axis=2)
     if settings.th_joint:
         seen = _agreed_joints(seen, weights, starts, order, settings.th_joint)
     else:
@@ -207,8 +207,8 @@ def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.
     """The weight of each candidate for each joint (M, J)."""
     weights = np.repeat(candidates.scores[:, None], candidates.joint_count, axis=1)
     if settings.sure_power:
-        sureness = np.clip(candidates.sureness, *_SURENESS_RANGE)
-        weights = weights * (sureness / (1 - sureness)) ** settings.sure_power
+        confidence = np.clip(candidates.confidence, *_CONFIDENCE_RANGE)
+        weights = weights * (confidence / (1 - confidence)) ** settings.sure_power
     if candidates.part == "body":
         # Upper bodies begin at K, and the authors' code leaves out the first of their classes:
         # checkpoints give the results that theirs gives.

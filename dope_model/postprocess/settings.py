@@ -43,7 +43,7 @@ class IntegrationSettings:
             ones' scores. 0: the mean over all, as in LCR-Net++. With heat maps some candidates
             point at one limb and others at another one, and the mean is neither.
         sure_power: the weight of a candidate for a joint is its score times the odds of the joint's
-            confidence (`Candidates.sureness`) to this power. 0: the score alone, as in LCR-Net++.
+            confidence (`Candidates.confidence`) to this power. 0: the score alone, as in LCR-Net++.
     """
 
     K: int

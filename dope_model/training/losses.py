@@ -23,7 +23,7 @@ def classification_loss(logits: Tensor, targets: BoxTargets) -> Tensor:
         logits: (R, C + 1).
     """
     total = F.cross_entropy(logits, targets.labels.clamp(min=0), reduction="none")
-    return (total * targets.asked).sum() / _count(targets.asked)
+    return (total * targets.labelled).sum() / _count(targets.labelled)
 
 
 def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTargets) -> Tensor:
@@ -34,7 +34,7 @@ def regression_loss(output: PartOutput, anchor_poses: Tensor, targets: BoxTarget
     """
     positive, classes, wanted = targets.offsets(anchor_poses)
     error = _pose_error(output.deltas[positive, classes], wanted, targets.valid[positive])
-    return error.sum() / _count(targets.asked)
+    return error.sum() / _count(targets.labelled)
 
 
 def heatmap_loss(heatmaps: Tensor, of_joint: dict[int, int], targets: BoxTargets) -> Tensor:
@@ -105,13 +105,13 @@ def gate_loss(fusion: Fusion, anchor_poses: Tensor, targets: BoxTargets) -> Tens
     regressor, averaged over the valid joints of the positive boxes."""
     positive, classes, wanted = targets.offsets(anchor_poses)
     joints = fusion.joints
-    wanted, asked = wanted[:, joints, :2], targets.valid[positive][:, joints, 0]
+    wanted, valid = wanted[:, joints, :2], targets.valid[positive][:, joints, 0]
     with torch.no_grad():
         decoded = (fusion.decoded[positive, classes] - wanted).norm(dim=2)
         regressed = (fusion.regressed[positive, classes][:, joints] - wanted).norm(dim=2)
         nearer = (decoded < regressed).float()
     total = F.binary_cross_entropy_with_logits(fusion.logits[positive], nearer, reduction="none")
-    return (total * asked).sum() / _count(asked)
+    return (total * valid).sum() / _count(valid)
 
 
 def _pose_error(deltas: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:

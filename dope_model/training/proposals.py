@@ -18,9 +18,9 @@ from dope_model.training.targets import (
     BACKGROUND,
     IGNORE,
     BatchTargets,
-    drawn,
     is_ignored,
     overlaps,
+    sampled,
 )
 
 OBJECT = 1
@@ -101,9 +101,9 @@ def anchor_losses(
     sampler = rpn.fg_bg_sampler
     keys = torch.rand((2, *labels.shape), generator=generator).to(labels.device)
     most = torch.tensor(int(sampler.batch_size_per_image * sampler.positive_fraction))
-    positive = drawn(labels == OBJECT, most, keys[0])
+    positive = sampled(labels == OBJECT, most, keys[0])
     rest = sampler.batch_size_per_image - positive.sum(dim=1, keepdim=True)
-    chosen = positive | drawn(labels == BACKGROUND, rest, keys[1])
+    chosen = positive | sampled(labels == BACKGROUND, rest, keys[1])
     index = chosen.flatten().nonzero()[:, 0]
     objects = positive.flatten().nonzero()[:, 0]
     wanted = rpn.box_coder.encode_single(

@@ -21,7 +21,7 @@ from dope_model.network.dope import DopeNetwork
 from dope_model.network.heads import PartHead
 from dope_model.network.keypoint_head import point_columns
 from dope_model.training.data import Batch
-from dope_model.training.step import LossSettings, draw_boxes
+from dope_model.training.step import LossSettings, boxes_for_heads
 from dope_model.training.targets import targets_of_boxes
 
 # Boxes that are off by this count half: labels may be wrong, and so may be heat maps.
@@ -52,18 +52,18 @@ class PositiveRois:
 def positive_rois(
     network: DopeNetwork, part: str, batches: Iterable[Batch], settings: LossSettings
 ) -> PositiveRois:
-    """The boxes of one part in batches of views, drawn as a training step draws them."""
+    """The boxes of one part in batches of views, chosen as a training step draws them."""
     network.eval()
     network.rpn.train()  # so many proposals as there
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     generator = torch.Generator().manual_seed(0)
     for batch in batches:
         features = network.features(batch.images)
-        drawn, _ = draw_boxes(network, batch, features, settings, generator)
-        targets = targets_of_boxes(drawn, batch.targets[part])
+        chosen, _ = boxes_for_heads(network, batch, features, settings, generator)
+        targets = targets_of_boxes(chosen, batch.targets[part])
         rows = targets.positive
         rows = rows[targets.valid[rows].all(dim=2).all(dim=1)]
-        kept = [drawn.boxes[rows[drawn.image[rows] == i]] for i in range(len(batch.images))]
+        kept = [chosen.boxes[rows[chosen.image[rows] == i]] for i in range(len(batch.images))]
         vectors = network.roi_vectors(network.pool(features, kept)).vector.float()
         found.append((vectors, targets.labels[rows] - 1, targets.relative_poses(rows)))
     network.eval()

@@ -111,8 +111,8 @@ def training_losses(
         generator: for drawing boxes, on the CPU.
     """
     features = network.features(batch.images)
-    drawn, losses = draw_boxes(network, batch, features, settings, generator)
-    sampled = drawn.split()
+    chosen, losses = boxes_for_heads(network, batch, features, settings, generator)
+    sampled = chosen.split()
     from_experts = {
         part: expert_boxes(expert, part, batch, settings.expert_boxes)
         for part, expert in (experts or {}).items()
@@ -148,7 +148,7 @@ def training_losses(
     return losses
 
 
-def draw_boxes(
+def boxes_for_heads(
     network: DopeNetwork,
     batch: Batch,
     features: Features,

@@ -148,8 +148,7 @@ class BoxTargets:
 
     Attributes:
         boxes: (R, 4) px.
-        labels: (R,) the matched instance's class from 1, `BACKGROUND`, or `IGNORE` where nothing is
-            asked.
+        labels: (R,) the matched instance's class from 1, `BACKGROUND`, or `IGNORE`: neither.
         poses: (R, J, 5) of the matched instances, 2D in px; any value where not positive.
         valid: (R, J, 2) bool, 2D and 3D.
     """
@@ -165,7 +164,7 @@ class BoxTargets:
         return (self.labels > BACKGROUND).nonzero().flatten()
 
     @property
-    def asked(self) -> Tensor:
+    def labelled(self) -> Tensor:
         """(R,) bool: boxes that are instances or background."""
         return self.labels != IGNORE
 
@@ -219,7 +218,7 @@ def match_boxes(found: ImageBoxes, targets: BatchTargets) -> tuple[Tensor, Tenso
     """Label R boxes for one part.
 
     Returns:
-        Labels (R,): the instance's class, `BACKGROUND`, or `IGNORE` where nothing is asked; and the
+        Labels (R,): the instance's class, `BACKGROUND`, or `IGNORE`; and the
         matched instance of the box's image (R,), meaningful for positives.
     """
     boxes, image = found.boxes, found.image
@@ -280,16 +279,16 @@ def sample_boxes(
     flat = ImageBoxes.of(list(everything))
     by_part = [match_boxes(flat, t)[0].view(images, boxes) for t in targets.values()]
     positive = torch.stack([labels > BACKGROUND for labels in by_part]) & real
-    asked = torch.stack([labels != IGNORE for labels in by_part]).any(dim=0) & real
+    valid = torch.stack([labels != IGNORE for labels in by_part]).any(dim=0) & real
     keys = torch.rand((len(targets) + 1, images, boxes), generator=generator).to(padded.device)
     share = max(1, int(count * positive_share) // len(targets))
-    chosen = drawn(positive, torch.tensor(share), keys[:-1]).any(dim=0)
-    background = asked & ~positive.any(dim=0)
+    chosen = sampled(positive, torch.tensor(share), keys[:-1]).any(dim=0)
+    background = valid & ~positive.any(dim=0)
     rest = (count - chosen.sum(dim=1, keepdim=True)).clamp(min=0)
-    return ImageBoxes.chosen(everything, chosen | drawn(background, rest, keys[-1]))
+    return ImageBoxes.chosen(everything, chosen | sampled(background, rest, keys[-1]))
 
 
-def drawn(mask: Tensor, count: Tensor, keys: Tensor) -> Tensor:
+def sampled(mask: Tensor, count: Tensor, keys: Tensor) -> Tensor:
     """Of each row of a mask (..., R) up to `count` true entries at random, as a mask.
 
     Args:

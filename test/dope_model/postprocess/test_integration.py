@@ -60,7 +60,7 @@ def left_of(c: Candidates) -> list[int]:
 
 
 def weight_by_the_book(c: Candidates, s: IntegrationSettings, candidate: int, joint: int) -> float:
-    sure = c.sureness[candidate, joint]
+    sure = c.confidence[candidate, joint]
     return c.scores[candidate] * (sure / (1 - sure)) ** s.sure_power
 
 
@@ -300,8 +300,8 @@ def test_settings_refuse_what_they_do_not_know():
 
 def test_the_surer_candidate_says_where_a_joint_is():
     candidates = candidates_from("face", [0, 0], [0.6, 0.3], [[0, 0, 100, 100], [10, 0, 110, 100]])
-    candidates.sureness[0], candidates.sureness[1] = 0.5, 0.8  # odds of 1 and 4
-    candidates.sureness[0, 0] = 1.0  # counts as 0.99
+    candidates.confidence[0], candidates.confidence[1] = 0.5, 0.8  # odds of 1 and 4
+    candidates.confidence[0, 0] = 1.0  # counts as 0.99
     found = integrate(candidates, IntegrationSettings(K=10, sure_power=1))
     assert found.keypoints_2d[0, 1:, 0] - candidates.keypoints_2d[0, 1:, 0] == pytest.approx(
         10 * (0.3 * 4) / (0.6 + 0.3 * 4), abs=1e-4
@@ -311,12 +311,12 @@ def test_the_surer_candidate_says_where_a_joint_is():
 
 
 @pytest.mark.parametrize("th_joint", [0.0, 0.1])
-def test_sureness_of_a_joint_is_the_mean_by_the_candidates_scores(th_joint):
+def test_confidence_of_a_joint_is_the_mean_by_the_candidates_scores(th_joint):
     """Two people in two places."""
     boxes = [[0, 0, 100, 100], [0, 0, 100, 100], [500, 0, 600, 100]]
     candidates = candidates_from("body", [0, 0, 0], [0.6, 0.2, 0.5], boxes)
-    candidates.sureness[0], candidates.sureness[1], candidates.sureness[2] = 0.9, 0.5, 0.4
-    candidates.sureness[:2, 3] = 0.6, 0.2  # 0.5 on average, the other joints 0.8
+    candidates.confidence[0], candidates.confidence[1], candidates.confidence[2] = 0.9, 0.5, 0.4
+    candidates.confidence[:2, 3] = 0.6, 0.2  # 0.5 on average, the other joints 0.8
     found = integrate(candidates, IntegrationSettings(K=10, th_joint=th_joint))
     expected = np.full((2, 13), 0.8)
     expected[0, 3], expected[1] = 0.5, 0.4

@@ -126,7 +126,7 @@ def assert_same_candidates(eager, found):
         assert np.allclose(a_2d, b_2d, atol=0.01)
         a_3d, b_3d = a.keypoints_3d.numpy()[order_a], b.keypoints_3d[order_b]
         assert np.allclose(a_3d, b_3d, atol=1e-4)
-        assert np.allclose(a.confidence.numpy()[order_a], b.sureness[order_b], atol=1e-5)
+        assert np.allclose(a.confidence.numpy()[order_a], b.confidence[order_b], atol=1e-5)
 
 
 def static(network, height, width, candidates=1000, pooling=None):
