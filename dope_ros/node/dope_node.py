@@ -26,6 +26,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -113,6 +114,8 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         self._enable = self.create_service(SetBool, "enable", self._on_enable)
         # A wall-clock timer: simulated time may stop.
         wall = Clock(clock_type=ClockType.STEADY_TIME)
+        self._latched = self.create_timer(0.5, self._hear_latched_camera_info, clock=wall)
+        self._latched.cancel()
         self._autostart = self.create_timer(0.001, self._start, clock=wall)
         if not self.settings.autostart:
             self._autostart.cancel()
@@ -172,10 +175,9 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         except MissingHriMessagesError as error:
             return f"parameter 'publish_rep155' is on: {error}"
         # From now on: some cameras publish it only once.
-        for profile in (NEWEST_MESSAGE, LATCHED):
-            self._camera_infos.append(
-                self.create_subscription(CameraInfo, "camera_info", self._infos.add, profile)
-            )
+        self._hear_camera_info(NEWEST_MESSAGE)
+        self._latched.reset()
+        self._hear_latched_camera_info()
         wanted = {name: getattr(settings, name) for name in ("device", "mode", "engine")}
         self._preparing = f"the model {settings.model!r}"
         self.get_logger().info(f"loading model {settings.model!r}")
@@ -191,11 +193,26 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
             return f"parameters 'model' {settings.model!r}, {told}: {error}"
         return ""
 
+    def _hear_camera_info(self, profile: QoSProfile) -> None:
+        self._camera_infos.append(
+            self.create_subscription(CameraInfo, "camera_info", self._infos.add, profile)
+        )
+
+    def _hear_latched_camera_info(self) -> None:
+        """Subscribe with transient local durability, too, once somebody publishes so: others would
+        warn that it does not fit.
+        """
+        publishers = self.get_publishers_info_by_topic(self._camera_infos[0].topic_name)
+        if any(one.qos_profile.durability == LATCHED.durability for one in publishers):
+            self._latched.cancel()
+            self._hear_camera_info(LATCHED)
+
     def _unload(self) -> None:
         """Free what configure loaded."""
         self._detector = self._tracker = None
         self._track_ids = "off"
         self._infos.clear()
+        self._latched.cancel()
         while self._camera_infos:
             self.destroy_subscription(self._camera_infos.pop())
         self.outputs.destroy_transforms()

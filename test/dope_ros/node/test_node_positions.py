@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from light_node import LightDetector, spinning
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -299,6 +299,9 @@ def test_camera_info_that_was_published_once_is_heard_and_kept(graph, play):
     graph.spin_for(0.5)
     assert graph.transition(name, "activate")
     assert root_of(camera.film(3.0)) == pytest.approx(ROOT, abs=1e-3)
+    # Nobody's camera is told that its quality of service does not fit.
+    listeners = graph.node.get_subscriptions_info_by_topic(camera._infos.topic_name)
+    assert [one.qos_profile.durability for one in listeners] == [DurabilityPolicy.VOLATILE]
 
 
 def test_what_is_asked_for_and_does_not_come_is_told(graph, play):
