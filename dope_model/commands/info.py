@@ -30,7 +30,7 @@ def run_info(options: argparse.Namespace) -> int:
     if look := checkpoint.second_look:
         sizes = ", ".join(f"{part} {size:g} px" for part, size in look.largest.items())
         print(
-            f"  a second look at {look.scale:g} of the size for what is larger than {sizes}, "
+            f"  a second scale of {look.scale:g} for instances larger than {sizes}, "
             f"{look.mode_after(mode).proposals} proposals"
         )
     if ranges := checkpoint.input_ranges:

@@ -68,18 +68,18 @@ def padded_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SecondLook:
-    """A look at a smaller copy of the image, see `dope_model.runtime.looks`.
+    """The second scale of multi-scale inference, see `dope_model.runtime.looks`.
 
     Attributes:
-        scale: of the copy, relative to the first look's input.
-        largest: by part, px: candidates whose boxes have a longer side than that in the first
-            look's input are taken from the second look, and all others from the first.
-        proposals: of the second look, as a share of the first one's: fewer people are large than
-            small, and boxes cost as much there as here.
+        scale: of the smaller copy, relative to the input of the first scale.
+        largest: by part, px: candidates whose boxes have a longer side than that in the input of
+            the first scale are taken from the second scale, and all others from the first.
+        proposals: of the second scale, as a share of the first one's: fewer people are large than
+            small, and boxes cost the same at both scales.
 
     Raises:
-        ValueError: the scale is not between 0 and 1, an unknown part, a size that is none, or a
-            share that is not above 0 and at most 1.
+        ValueError: the scale is not between 0 and 1, a part is unknown, a size is not above 0, or
+            the share is not above 0 and at most 1.
     """
 
     scale: float
@@ -88,23 +88,23 @@ class SecondLook:
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < 1:
-            raise ValueError(f"the scale of a second look lies between 0 and 1, not {self.scale}")
+            raise ValueError(f"the second scale is between 0 and 1, not {self.scale}")
         if unknown := set(self.largest) - set(PARTS):
             raise ValueError(
-                f"a second look for {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}"
+                f"second scale of {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}"
             )
         if not self.largest or not all(0 < size < math.inf for size in self.largest.values()):
             raise ValueError(
-                f"a second look needs a size above 0 for some part, not {dict(self.largest)}"
+                f"the second scale needs a size above 0 for some part, not {dict(self.largest)}"
             )
         if not 0 < self.proposals <= 1:
             raise ValueError(
-                f"the second look's share of proposals lies above 0 and at most at 1, not "
+                f"the second scale's share of proposals is above 0 and at most 1, not "
                 f"{self.proposals}"
             )
 
     def mode_after(self, first: Mode) -> Mode:
-        """The mode of the second look where `first` is that of the first."""
+        """The mode of the second scale if `first` is that of the first."""
         return replace(
             first,
             min_size=max(1, round(first.min_size * self.scale)),
@@ -113,10 +113,10 @@ class SecondLook:
         )
 
     def modes(self, first: Mode, parts: Collection[str]) -> list[Mode]:
-        """The modes of both looks of a network of `parts`, where `first` is that of the first.
+        """The modes of both scales of a network of `parts`, if `first` is that of the first.
 
-        A look proposes no boxes of sizes at which no candidate of its own counts: among few
-        proposals these would take the places of hands.
+        A scale proposes no boxes of sizes at which its candidates do not count: they would take the
+        place of hands among few proposals.
         """
         sizes = [self.largest[part] for part in parts if part in self.largest]
         if not sizes:

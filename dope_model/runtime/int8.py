@@ -167,7 +167,7 @@ def measure_ranges(
     engine = OpenVinoEngine(checkpoint, mode)
     model = engine.read(canvas)
     convolutions = _convolutions(model)
-    # The first look's.
+    # The first scale's.
     finest = max(_places(each[0]) for each in convolutions.values())
     chosen = {
         name: each

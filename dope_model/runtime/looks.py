@@ -1,6 +1,6 @@
-"""Two looks at an image: small instances from the first, large ones from a smaller copy of it.
+"""Multi-scale inference: small instances from the image, large ones from a smaller copy of it.
 
-A network knows people of the sizes that it was trained on. Of each look only the candidates in its
+A network is good at the sizes that it was trained on. At each scale only the candidates in its
 range of sizes count, as in Singh and Davis, "An Analysis of Scale Invariance in Object Detection -
 SNIP" (CVPR 2018).
 """
@@ -18,10 +18,10 @@ from dope_model.postprocess.candidates import Candidates
 def candidates_that_count(
     looks: Sequence[Mapping[str, Candidates]], second_look: SecondLook | None
 ) -> dict[str, Candidates]:
-    """By part, of the candidates of one or both looks those that count.
+    """By part, the candidates of one or both scales that count.
 
     Args:
-        looks: in px of the first look's input.
+        looks: candidates of each scale, in px of the first scale's input.
     """
     found = dict(looks[0])
     if second_look is None:

@@ -1,4 +1,4 @@
-"""The layout of a graph's output: one tensor with the candidates of all looks and parts."""
+"""The layout of a graph's output: one tensor with the candidates of all scales and parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dope_model.network.config import STRIDE, Mode, NetworkConfig, padded_shape
 from dope_model.postprocess.candidates import Candidates
 
 CANDIDATES = 256
-"""Of each part and look that leave a graph, at most."""
+"""Largest number of candidates of each part and scale in a graph's output."""
 # score, class, box
 _HEAD_VALUES = 6
 # 2D, 3D, confidence
@@ -57,8 +57,8 @@ class PackedLayout:
     def unpack(
         self, packed: np.ndarray, min_scores: dict[str, float]
     ) -> list[dict[str, Candidates]]:
-        """Of each look the candidates by part from the output tensor (size,), those below
-        `min_scores` left out.
+        """For each scale the candidates by part from the output tensor (size,), without those below
+        `min_scores`.
 
         Raises:
             ValueError: the tensor is of another length.

@@ -81,7 +81,7 @@ def test_a_second_look_is_stored_with_the_weights(checkpoint, tmp_path, capsys):
     assert made.integration["hand"] == replace(checkpoint.integration["hand"], th_joint=0.2)
     assert made.integration["body"] == checkpoint.integration["body"]
     assert main(["info", out]) == 0
-    assert "second look at 0.48 of the size" in (told := capsys.readouterr().out)
+    assert "second scale of 0.48" in (told := capsys.readouterr().out)
     assert "body 150 px, face 128.5 px" in told
     assert [m.proposals for m in made.looks(mode)] == [50, 12]
     assert [m.proposals for m in made.looks(replace(mode, proposals=1))] == [1, 1]
