@@ -1,4 +1,4 @@
-"""`detect`: people in pictures, as JSON and as drawn pictures."""
+"""`detect`: people in pictures, as JSON and drawn over the pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser("detect", help=__doc__, description=__doc__)
     parser.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--model", default=DEFAULT_MODEL,
         help="dope_lite, experts, experts:guided, experts:thorough or a weights file (%(default)s)",
@@ -51,11 +51,11 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
     parser.add_argument(
-        "--random", type=int, metavar="N", help="of all the pictures so many, drawn at random"
+        "--random", type=int, metavar="N", help="only N of the pictures, sampled at random"
     )
     parser.add_argument("--seed", type=int, default=0, help="of that draw")
     parser.add_argument(
-        "--sheet", action="store_true", help="also all of them on one picture, sheet.png"
+        "--sheet", action="store_true", help="also a contact sheet of all of them, sheet.png"
     )
     parser.set_defaults(run=run_detect)
 
@@ -120,7 +120,7 @@ def find_pictures(paths: list[Path]) -> Iterator[Path]:
 
 
 def drawing_names(pictures: list[Path]) -> dict[Path, str]:
-    """File names for the drawings of pictures; those of one name take their folders' before it."""
+    """File names for the drawings of pictures; equal names get their folders as a prefix."""
     plain = {path: f"{path.stem}_{path.suffix[1:]}_poses.png" for path in pictures}
     often = Counter(plain.values())
     return {
@@ -130,7 +130,7 @@ def drawing_names(pictures: list[Path]) -> dict[Path, str]:
 
 
 def picture_record(path: Path, rgb: np.ndarray, people: list[WholeBody]) -> dict:
-    """What is written for one picture: file, size, and everybody found."""
+    """The JSON record of one picture: file, size, and all people."""
     height, width = rgb.shape[:2]
     return {
         "file": str(path),

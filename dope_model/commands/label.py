@@ -44,7 +44,7 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--renew-bodies",
         action="store_true",
-        help="make the bodies of the known labels again; their hands and faces stay",
+        help="make the bodies of the known labels again; their hands and faces are kept",
     )
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="in a random order")
     parser.add_argument("--sheet", type=int, default=24, help="random pictures on the sheet")

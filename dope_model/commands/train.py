@@ -1,4 +1,4 @@
-"""`train`: a network, by a recipe, on your pictures."""
+"""`train`: run a recipe, which makes a weights file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def add_train(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help=__doc__,
         description=__doc__ + " A recipe is a list of stages, dope_model/training/recipes/NAME.py. "
-        "Started again with the same folder, the run goes on where it was: after Ctrl-C or SIGTERM "
-        "too, on which it stops when the batch is done.",
+        "Run again with the same folder, it resumes, also after Ctrl-C or SIGTERM, which stop it "
+        "after the current batch.",
     )
     parser.add_argument("--recipe", default="finetune", help="such as finetune or dope_lite")
     parser.add_argument(
@@ -30,11 +30,11 @@ def add_train(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument(
         "--from-scratch", action="store_true",
-        help="begin before the weights that come with the package",
+        help="do not start from the weights that come with the package",
     )  # fmt: skip
     parser.add_argument(
         "--anchors-from", type=Path, metavar="WEIGHTS",
-        help="an untrained network gets the anchor poses of these; else the experts', or new ones",
+        help="source of an untrained network's anchor poses; default: the experts, or new ones",
     )  # fmt: skip
     for part in PARTS:
         parser.add_argument(
@@ -43,14 +43,14 @@ def add_train(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--set", action="append", default=[], metavar="[STAGE.]NAME=VALUE",
-        help="fit the recipe to your machine or data, such as batch_size=2 or workers=12; see "
+        help="adapt the recipe to your machine or data, such as batch_size=2 or workers=12; see "
         "dope_model/training/settings.py",
     )  # fmt: skip
     parser.set_defaults(run=run_train)
 
 
 def run_train(options: argparse.Namespace) -> int:
-    """Go through the recipe until it is done, or stopped."""
+    """Run the recipe until it is finished or stopped."""
     from dope_model.runtime.torch_engine import pick_device
     from dope_model.training.distributed import process_group, rank
     from dope_model.training.recipe import RecipeRun, recipe_named
@@ -70,7 +70,7 @@ def run_train(options: argparse.Namespace) -> int:
         )  # fmt: skip
         result = run.run()
         if result is None:
-            print(f"{options.out}: stopped; the same command goes on")
+            print(f"{options.out}: stopped; the same command resumes")
         elif rank() == 0:
             print(f"{result}: {result.stat().st_size / 1e6:.1f} MB")
     return 0

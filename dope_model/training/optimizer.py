@@ -1,4 +1,4 @@
-"""The optimiser of a network, and what makes a training step fast."""
+"""The optimiser of a network, and the memory format and precision of fast training steps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_optimizer(
         for name, parameter in trained:
             alike.setdefault(sizes.get(name, 1.0), []).append(parameter)
         groups = [{"params": some, "share": size} for size, some in alike.items()]
-        # On a GPU one kernel for all that is done to a tensor.
+        # On a GPU one kernel for all operations on a tensor.
         return torch.optim.AdamW(groups, rate, weight_decay=decay, fused=on_gpu or None)
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; known: sgd, adamw")
 

@@ -1,8 +1,7 @@
-"""Recipes: how weights are made, as data, and what goes through them stage by stage.
+"""Recipes: how weights are made, as data, and the code that runs them stage by stage.
 
-A recipe names the inputs that it gets from the user and lists its stages. Each takes the weights
-of the stage before and leaves its own in a folder of the run; a run that is started again goes on
-where it was.
+A recipe names its inputs and lists its stages. Each stage takes the weights of the stage before and
+writes its own into a folder of the run; a run can be resumed.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ _SHIPPED_LABELS = Path(__file__).parents[1] / "datasets"
 
 @dataclass(frozen=True)
 class Input:
-    """Something that the user gives as --data NAME=PATH.
+    """An input of a recipe, --data NAME=PATH.
 
     Attributes:
         what: what PATH holds, in words.
         labels: for pictures: a labels file that comes with the package, or else labels.npz in PATH.
         owners: for a training set as its owners distribute it: its name for `convert`.
-        nobody: whether PATH holds pictures of nobody.
+        nobody: whether PATH holds pictures without people.
         unlabelled: whether PATH holds pictures that experts label.
-        scores: of validation pictures that only scores are fitted to: "coco" or "lsp".
-        needed: whether there is no run without it.
+        scores: format of validation pictures that are only for fitting scores: "coco" or "lsp".
+        needed: whether the input is required.
         augmentation: of these pictures; None: the stage's.
     """
 
@@ -66,11 +65,11 @@ class Recipe:
     """How weights are made.
 
     Attributes:
-        name: the file that comes out is called NAME.safetensors.
+        name: the result is NAME.safetensors.
         inputs: by name.
         stages: in order.
         experts: whether part experts are distilled.
-        about: what the weights say of themselves.
+        about: the description in the weights file.
     """
 
     name: str
@@ -104,10 +103,10 @@ class RecipeRun:
 
     Attributes:
         inputs: the user's, by name.
-        further: labelled pictures that all training stages see beside those of the recipe.
+        further: labelled pictures for all training stages, beside those of the recipe.
         experts: weights files of part experts, by part.
-        anchors_from: weights whose anchor poses an untrained network gets.
-        from_scratch: begin before the weights that come with the package.
+        anchors_from: weights with the anchor poses of an untrained network.
+        from_scratch: do not start from the weights that come with the package.
         changes: "NAME=VALUE" for all stages, or "STAGE.NAME=VALUE" for one.
     """
 
@@ -150,7 +149,7 @@ class RecipeRun:
         self.completed: dict[str, Path] = {}
 
     def run(self) -> Path | None:
-        """All stages that are not done; the file that comes out, or None: one was stopped.
+        """Run all unfinished stages; returns the resulting file, or None if stopped.
 
         Raises:
             ValueError: a stage was begun with other settings.
@@ -189,7 +188,7 @@ class RecipeRun:
         return self.out / f"{self._names.index(stage) + 1:02}_{stage}"
 
     def weights_of(self, stage: str) -> Path:
-        """The weights of a stage that is done."""
+        """The weights of a finished stage."""
         return self.folder_of(stage) / WEIGHTS_FILE
 
     def settings_of(self, stage: str, settings: TrainingSettings) -> TrainingSettings:
@@ -258,7 +257,7 @@ class RecipeRun:
         )
 
     def _check_same(self, stage: Stage, folder: Path) -> None:
-        """Refuse to go on with a stage that was begun in another way."""
+        """Reject a stage that was begun with other settings."""
         now: dict[str, Any] = asdict(stage)
         if "settings" in now:
             now["settings"] = self.settings_of(stage.name, stage.settings).deciding()

@@ -23,7 +23,7 @@ class Stage:
 
     Attributes:
         name: of its folder.
-        from_scratch: left out unless a run begins from scratch.
+        from_scratch: skipped unless a run begins from scratch.
         in_all_processes: of several processes all make it together, not the first one alone.
     """
 
@@ -32,16 +32,16 @@ class Stage:
     in_all_processes: ClassVar[bool] = False
 
     def make(self, run: RecipeRun, before: Checkpoint | None, folder: Path) -> Checkpoint | None:
-        """The stage's weights; None: it was stopped."""
+        """The stage's weights; None if it was stopped."""
         raise NotImplementedError
 
     def use(self, run: RecipeRun, folder: Path) -> None:
-        """What later stages need of it, called once it is done."""
+        """Called once the stage is finished, to prepare what later stages need."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped(Stage):
-    """Begin with weights that come with the package; from scratch this is left out."""
+    """Begin with weights that come with the package; skipped from scratch."""
 
     weights: str
 
@@ -219,7 +219,7 @@ class Complete(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Deploy(Stage):
-    """How the weights are run; nothing in them changes.
+    """The settings of inference; the weights do not change.
 
     Attributes:
         integration: by part, settings of the proposals integration that change.
@@ -241,7 +241,7 @@ class Deploy(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class FavourSmall(Stage):
-    """Let the smallest anchors rank higher among the proposals.
+    """Raise the rank of the smallest anchors among the proposals.
 
     Attributes:
         logit: added to their objectness.
@@ -259,11 +259,11 @@ class FavourSmall(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Scores(Stage):
-    """Make probabilities of scores and joints: see `training.calibrate_scores`.
+    """Turn scores and joints' confidences into probabilities: see `training.calibrate_scores`.
 
     Attributes:
-        data: inputs; those that the user has are looked at, and the further labelled pictures.
-        limit: pictures of each.
+        data: inputs to use if given, beside the further labelled pictures.
+        limit: number of pictures of each.
     """
 
     data: Sequence[str]
@@ -290,11 +290,11 @@ class Scores(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Int8(Stage):
-    """What the convolutions see in an input's pictures, for the engine int8.
+    """Input ranges of the convolutions, for the engine int8.
 
     Attributes:
         data: the input.
-        most: of its pictures, chosen at random; half of them to measure, half to compare on.
+        most: number of its pictures, at random; half for calibration, half for the comparison.
         max_loss: percent of the joints that may change.
     """
 
