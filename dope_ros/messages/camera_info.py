@@ -320,3 +320,16 @@ class Recent(Generic[Message]):
 def _nearest(messages: list[tuple[int, int, Message]], stamp: int) -> tuple[int, int, Message]:
     """Of (stamp, number, message), the nearest; of several, as without stamps, the last to come."""
     return min(messages, key=lambda kept: (abs(kept[0] - stamp), -kept[1]))
+
+
+def markdown_table() -> str:
+    """`PLAUSIBLE` as a table for docs/."""
+    lines = ["| value | from | to | why |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {low:g} | {high:g} | {why} |" for name, (low, high, why) in PLAUSIBLE.items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table())

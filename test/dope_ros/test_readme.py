@@ -8,6 +8,7 @@ from rclpy.parameter import Parameter
 from repository import ROOT
 
 from dope_ros import settings
+from dope_ros.messages import camera_info
 from dope_ros.node import diagnostics, dope_node
 
 README = (ROOT / "README.md").read_text()
@@ -19,6 +20,7 @@ DOCS = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
     [
         ("dope_ros.settings", settings.markdown_table(settings.DOPE_NODE)),
         ("dope_ros.node.diagnostics", diagnostics.markdown_table()),
+        ("dope_ros.messages.camera_info", camera_info.markdown_table()),
     ],
 )
 def test_a_generated_table_is_up_to_date(module, table):
