@@ -18,13 +18,6 @@ FOLDERS = ("dope_model", "dope_ros", "launch", "tools")
 CODE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 LONGEST = 450
 
-STILL_LONG = {
-    "dope_ros.node.diagnostics", "dope_ros.node.dope_node",
-    "dope_ros.node.parameters", "dope_ros.tools.bag",
-}  # fmt: skip
-STILL_UPWARD: set[tuple[str, str]] = set()
-"""What is left to mend; nothing may be added."""
-
 LAYERS = (
     ("dope_model", "errors", "hints", "processes", "cache", "skeleton", "boxes", "weights"),
     ("poses", "pictures", "sample"),
@@ -111,7 +104,7 @@ def test_no_arrow_from_a_lower_layer_to_a_higher_one():
         for name in own_imports(module)
         if RANK[unit_of(name)] > RANK[unit_of(module)]
     }
-    assert upward - STILL_UPWARD == set()
+    assert upward == set()
 
 
 def test_who_imports_rendering():
@@ -134,7 +127,7 @@ def test_only_dope_ros_knows_ros():
 def test_no_file_is_long():
     lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
     long = {module: length for module, length in lengths.items() if length > LONGEST}
-    assert {m: length for m, length in long.items() if m not in STILL_LONG} == {}
+    assert long == {}
 
 
 def test_the_search_sees_circles_and_lazy_imports(tmp_path, monkeypatch):

@@ -131,9 +131,7 @@ def assert_same_candidates(eager, found):
 
 def static(network, height, width, candidates=1000, pooling=None):
     """The graph of a network in its own mode."""
-    return StaticGraph(
-        for_inference(network), [network.mode], (height, width), candidates, pooling
-    )
+    return StaticGraph(for_inference(network), [network.mode], (height, width), candidates, pooling)
 
 
 def assert_graph_agrees(network, height, width, pooling):
