@@ -39,7 +39,7 @@ class WholeBodyDetector:
 
     Attributes:
         find_parts: image (H, W, 3) uint8 to detections by part.
-        description: the model and what it runs on, in one line.
+        model: what finds them, in a few words.
         engine: what runs the network, if it is one.
         rotation: degrees, clockwise, by which images are turned before the model sees them: 180 for
             a camera that hangs upside down. May be changed at any time.
@@ -48,7 +48,7 @@ class WholeBodyDetector:
     """
 
     find_parts: PartFinder
-    description: str
+    model: str
     engine: Engine | FirstThatRuns | None = None
     rotation: int = 0
     min_scores: dict[str, float] = field(default_factory=dict)
@@ -105,7 +105,17 @@ class WholeBodyDetector:
             found = detect_parts(run(rgb), checkpoint.integration, rgb.shape, checkpoint.curves)
             return at_least(found, min_scores)
 
-        return cls(find_parts, f"{model} ({run.description})", run, min_scores=min_scores)
+        return cls(find_parts, str(model), run, min_scores=min_scores)
+
+    @property
+    def description(self) -> str:
+        """The model and what it runs on now, in one line."""
+        return f"{self.model} ({self.engine.description})" if self.engine else self.model
+
+    def close(self) -> None:
+        """End what goes on in the background, such as the build of a TensorRT engine."""
+        if self.engine:
+            self.engine.close()
 
     def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
         """The people in an RGB image (H, W, 3) uint8, best first, in its pixels and its camera's

@@ -92,6 +92,11 @@ def load_engine(
     if name == "auto":
         _say_what_is_faster(device, chain)
     makers = [(engine, partial(_make, engine, checkpoint, mode, where)) for engine, where in chain]
+    if chain[0][0] == "tensorrt" and len(chain) > 1:
+        from dope_model.runtime.building import WhileBuilding
+
+        (_, make), *others = makers
+        makers[0] = "tensorrt", lambda: WhileBuilding(make(), lambda: FirstThatRuns(others))
     return FirstThatRuns(makers) if len(makers) > 1 else makers[0][1]()
 
 
@@ -133,6 +138,10 @@ class FirstThatRuns:
     def description(self) -> str:
         """The description of the engine in use."""
         return self._engine.description
+
+    def close(self) -> None:
+        """End what goes on in the background."""
+        self._engine.close()
 
     def __call__(self, rgb: np.ndarray) -> dict[str, Candidates]:
         """Candidates of an image (H, W, 3) uint8, by part, in its pixels."""

@@ -44,6 +44,9 @@ class Engine(ABC):
     def description(self) -> str:
         """The engine, its precision and its device, in one line."""
 
+    def close(self) -> None:  # noqa: B027
+        """End what goes on in the background; here that is nothing."""
+
     @abstractmethod
     def look(self, image: np.ndarray, canvas: Canvas) -> list[dict[str, Candidates]]:
         """For each scale the candidates by part, of an image of the canvas's size.

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -118,15 +119,22 @@ class EngineCache:
             make_room(self.path.parent, self.path)
 
 
-def build_plan(trt: ModuleType, graph: Path, configure: Callable[..., None] | None = None) -> bytes:
+def build_plan(
+    trt: ModuleType,
+    graph: Path,
+    configure: Callable[..., None] | None = None,
+    cancelled: threading.Event | None = None,
+) -> bytes:
     """Build an engine from an ONNX file.
 
     Args:
         trt: the module `tensorrt`, or `tensorrt_rtx`, whose API is the same here.
         configure: gets the builder's configuration before the build.
+        cancelled: ends the build when it is set.
 
     Raises:
-        EngineError: the graph has something that TensorRT cannot take, or the build fails.
+        EngineError: the graph has something that TensorRT cannot take, or the build fails or is
+            cancelled.
     """
     messages = _make_log(trt)
     builder = trt.Builder(messages)
@@ -138,11 +146,13 @@ def build_plan(trt: ModuleType, graph: Path, configure: Callable[..., None] | No
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise EngineError(f"TensorRT cannot take the graph {graph}: {'; '.join(errors)}")
     config = builder.create_builder_config()
-    progress = _make_progress(trt)
+    progress = _make_progress(trt, cancelled)
     config.progress_monitor = progress
     if configure is not None:
         configure(config)
     plan = builder.build_serialized_network(network, config)
+    if cancelled is not None and cancelled.is_set():
+        raise EngineError("the build of the TensorRT engine was cancelled")
     if plan is None:
         raise EngineError(f"TensorRT could not build the engine: {messages.last_error}")
     return bytes(plan)
@@ -169,8 +179,8 @@ def _make_log(trt: ModuleType):
     return Log()
 
 
-def _make_progress(trt: ModuleType):
-    """A line in the log every few seconds while an engine is built."""
+def _make_progress(trt: ModuleType, cancelled: threading.Event | None):
+    """A line in the log every few seconds while an engine is built, which may be cancelled."""
 
     class Progress(trt.IProgressMonitor):
         def __init__(self) -> None:
@@ -189,7 +199,7 @@ def _make_progress(trt: ModuleType):
                 self._told = time.monotonic()
                 steps = self._steps.get(phase_name, 0)
                 log.info("building: %s, step %d of %d", phase_name, step + 1, steps)
-            return True
+            return cancelled is None or not cancelled.is_set()
 
     return Progress()
 
@@ -222,14 +232,14 @@ class TensorRtEngine(GraphEngine):
     def _precision(self) -> str:
         return "FP16" if self.mode.half else "float32"
 
-    def build(self, canvas: Canvas) -> EngineCache:
+    def build(self, canvas: Canvas, cancelled: threading.Event | None = None) -> EngineCache:
         """Build the engine for a canvas into the cache folder if it is not there.
 
         Raises:
-            EngineError: it cannot be built.
+            EngineError: it cannot be built, or was cancelled.
         """
         cache, graph = self._cache(canvas)
-        self._plan(cache, graph)
+        self._plan(cache, graph, cancelled)
         return cache
 
     def make_runner(self, canvas: Canvas) -> GraphRunner:
@@ -256,9 +266,19 @@ class TensorRtEngine(GraphEngine):
         name = re.sub(r"[^A-Za-z0-9]+", "_", gpu)
         return EngineCache(graphs_folder() / f"{graph.stem}-{name}.engine", key), graph
 
-    def _plan(self, cache: EngineCache, graph: Path) -> bytes:
+    def _plan(
+        self, cache: EngineCache, graph: Path, cancelled: threading.Event | None = None
+    ) -> bytes:
+        properties = torch.cuda.get_device_properties(self.device)
+
+        def configure(config) -> None:
+            # An integrated GPU shares the memory with everything else.
+            if getattr(properties, "is_integrated", False):
+                pool = self._trt.MemoryPoolType.WORKSPACE
+                config.set_memory_pool_limit(pool, properties.total_memory // 8)
+
         with torch.cuda.device(self.device):
-            return cache.get(lambda: build_plan(self._trt, graph))
+            return cache.get(lambda: build_plan(self._trt, graph, configure, cancelled))
 
     def _run_on(self, engine, context, shape: tuple[int, int, int], size: int) -> GraphRunner:
         stream = torch.cuda.Stream(self.device)

@@ -209,6 +209,8 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
 
     def _unload(self) -> None:
         """Free what configure loaded."""
+        if self._detector is not None:
+            self._detector.close()
         self._detector = self._tracker = None
         self._track_ids = "off"
         self._infos.clear()

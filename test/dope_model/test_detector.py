@@ -95,7 +95,7 @@ def test_devices_that_are_not_here_are_named(weights):
     ids=["grey", "four channels", "float", "empty", "list"],
 )
 def test_what_is_no_image_is_refused(bad):
-    detector = WholeBodyDetector(find_parts=lambda rgb: {}, description="none")
+    detector = WholeBodyDetector(find_parts=lambda rgb: {}, model="none")
     with pytest.raises(ValueError, match=r"uint8 array of shape \(H, W, 3\)"):
         detector(bad)
 

@@ -54,6 +54,9 @@ class LightDetector:
         self.loaded += 1
         return self
 
+    def close(self) -> None:
+        """As `WholeBodyDetector.close`."""
+
     def __call__(self, rgb: np.ndarray) -> list[WholeBody]:
         self.seen = [*self.seen[-100:], int(rgb[0, 0, 0])]
         self.gate.wait(30)
