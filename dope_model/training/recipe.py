@@ -166,7 +166,8 @@ class RecipeRun:
             done = (folder / _DONE_FILE).is_file()
             wait_for_all()  # before anybody makes what others look for
             if not done and (rank() == 0 or stage.in_all_processes):
-                print(f"{number} of {len(self.stages)}: {stage.name}", flush=True)
+                if rank() == 0:
+                    print(f"{number} of {len(self.stages)}: {stage.name}", flush=True)
                 checkpoint = stage.make(self, checkpoint, folder)
                 if checkpoint is None:
                     return None

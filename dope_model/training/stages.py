@@ -107,6 +107,7 @@ class Train(Stage):
     in_all_processes: ClassVar[bool] = True
 
     def make(self, run: RecipeRun, before: Checkpoint | None, folder: Path) -> Checkpoint | None:
+        from dope_model.training.distributed import rank
         from dope_model.training.fresh import load_expert
         from dope_model.training.loop import Trainer
 
@@ -115,7 +116,8 @@ class Train(Stage):
             before, run.sources(self.data), run.settings_of(self.name, self.settings), folder,
             run.device, {part: load_expert(path, part) for part, path in experts.items()},
         )  # fmt: skip
-        print(f"{len(trainer.views)} pictures an epoch; from batch {trainer.batch}", flush=True)
+        if rank() == 0:
+            print(f"{len(trainer.views)} pictures an epoch; from batch {trainer.batch}", flush=True)
         with stops_when_asked(trainer.stop):
             trainer.run()
         return trainer.checkpoint if trainer.done >= 1 else None
