@@ -14,6 +14,7 @@ from dope_model.training.settings import TrainingSettings
 from dope_model.training.stopping import stops_when_asked
 
 if TYPE_CHECKING:
+    from dope_model.training.data import Source
     from dope_model.training.recipe import RecipeRun
 
 
@@ -183,7 +184,8 @@ class FitRegressors(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Complete(Stage):
-    """Pseudo ground truth of the run's experts in the labels of inputs (equation 1)."""
+    """Pseudo ground truth of the run's experts in the labels of inputs (equation 1), and in those
+    of further pictures."""
 
     data: Sequence[str]
 
@@ -203,10 +205,10 @@ class Complete(Stage):
             )
         for path in run.experts.values():
             check_calibrated(path)
-        for name in self.data:
+        sources = {name: run.source(name) for name in self.data if name in run.inputs}
+        for name, source in (sources | _named(run.further)).items():
             target = folder / f"{name}.npz"
-            if name in run.inputs and not target.is_file():
-                source = run.source(name)
+            if not target.is_file():
                 completed = complete_labels(
                     LabelSet.load(source.labels), source.images, run.experts, Confidence(),
                     str(run.device),
@@ -217,6 +219,14 @@ class Complete(Stage):
 
     def use(self, run: RecipeRun, folder: Path) -> None:
         run.completed |= {n: folder / f"{n}.npz" for n in self.data if n in run.inputs}
+        run.further = [
+            replace(source, labels=folder / f"{name}.npz")
+            for name, source in _named(run.further).items()
+        ]
+
+
+def _named(further: Sequence[Source]) -> dict[str, Source]:
+    return {f"further_{number}": source for number, source in enumerate(further, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
