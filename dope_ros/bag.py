@@ -3,8 +3,11 @@
 import sys
 from contextlib import suppress
 
-from dope_ros.tools.bag import main
-
 if __name__ == "__main__":
     with suppress(BrokenPipeError):
-        sys.exit(main())
+        try:
+            from dope_ros.tools.bag import main
+
+            sys.exit(main())
+        except KeyboardInterrupt:  # while libraries are imported
+            sys.exit(130)

@@ -43,7 +43,6 @@ _PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 # First and last bytes of the pictures that cameras compress to; a picture that was cut off has no
 # end, but most decoders fill up the rest with grey.
 _COMPRESSED = {"JPEG": (b"\xff\xd8", b"\xff\xd9"), "PNG": (b"\x89PNG", b"IEND")}
-_AFTER_THE_END = 4096  # some cameras pad
 
 
 class BadImageError(BadMessageError):
@@ -182,7 +181,9 @@ def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
             f"the compressed image (format {message.format!r}) is neither JPEG nor PNG; it begins "
             f"with the bytes {start.hex(' ')}",
         )
-    if ends[0] not in data[-_AFTER_THE_END:].tobytes():
+    # Anywhere: drivers that publish their whole buffer leave zeros or an older picture behind it.
+    content = data.tobytes()
+    if content.find(ends[0], _after_header(content)) < 0:
         raise BadImageError(
             "truncated", f"the compressed image is cut off: {len(data)} bytes without the end"
         )
@@ -193,6 +194,14 @@ def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
     if bgr is None:
         raise BadImageError("not decodable", "the compressed image cannot be decoded")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _after_header(data: bytes) -> int:
+    """Where a JPEG's pixels begin: a thumbnail in the segments before has an end of its own."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (b"\xda", b"\xd9"):
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at
 
 
 def rgb_to_image(rgb: np.ndarray, header: Header) -> Image:

@@ -11,10 +11,13 @@ Foxglove can show all of an MCAP bag; to play it for RViz, source the workspace.
 from __future__ import annotations
 
 import argparse
+import shutil
+import sqlite3
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer, WriterError
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer, WriterError
 from rosbags.serde import SerdeError
 from tqdm import tqdm
 
@@ -51,10 +54,20 @@ SETTINGS = {s.name: s for s in DOPE_NODE if s.in_pipeline or s.name in _OF_MODEL
 """The parameters of dope_node that this tool has as options."""
 _JPEG_QUALITY = 90
 _NO_HASH = "RIHS01_" + 64 * "0"
+_SPACE_TO_CLOSE = 16 << 20
+"""Bytes: on a full disk no bag can be closed."""
+_HINTS = {
+    "Expected metadata file": "`ros2 bag reindex` makes it; or give the one file in the folder",
+    "File end magic is invalid": "the recording was cut off, `mcap recover` mends it",
+}
 
 
 class BagError(ValueError):
     """A bag or a topic that cannot be used; the text says what to do."""
+
+
+class _EarlyEnd(Exception):
+    """Damage, or a disk that is nearly full; the text says which."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ class BagSummary:
         messages: copied; images: worked on; people: in all images.
         problems: what was wrong, and with how many messages.
         complete: the whole bag was read.
+        fault: why it was not, unless it was Ctrl-C.
         topics: that were added.
     """
 
@@ -104,6 +118,7 @@ class BagSummary:
     people: int = 0
     problems: dict[str, int] = field(default_factory=dict)
     complete: bool = True
+    fault: str = ""
     topics: list[str] = field(default_factory=list)
 
     def count_problem(self, text: str) -> None:
@@ -119,7 +134,8 @@ def process_bag(
 ) -> BagSummary:
     """Write the bag `out` with all of `source` and what a detector finds in its images.
 
-    Ctrl-C ends it early: what was done until then is a good bag.
+    Damage in `source`, a disk that becomes full, or Ctrl-C end it early: what was done until then
+    is a good bag. If none can be left, there is no `out`.
 
     Args:
         load_detector: called once, after everything else has been found to be right.
@@ -130,20 +146,38 @@ def process_bag(
     if out.exists():
         raise BagError(f"{out} exists already; give --out another name")
     try:
-        with Reader(source) as reader:
-            topics = _Topics(reader, settings)
-            try:
-                detector = load_detector()
-            except FileNotFoundError as error:  # not the bag's
-                raise BagError(str(error)) from error
-            storage = settings.storage or _storage_of(source)
-            plugin = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}[storage]
-            with Writer(out, version=_BAG_VERSION, storage_plugin=plugin) as writer:
-                return _Worker(reader, writer, topics, settings, detector).run(progress)
-    except FileNotFoundError as error:
-        raise BagError(f"{source} is not a ROS 2 bag: {error}") from error
-    except (ReaderError, WriterError) as error:
-        raise BagError(f"{source}: {error}") from error
+        reader = Reader(source)
+        reader.open()
+    except Exception as error:  # of many kinds: SQLite's, zstd's, struct's
+        hints = [f"; {hint}" for text, hint in _HINTS.items() if text in str(error)]
+        told = f"{source} is not a ROS 2 bag that can be read: {_reason(error)}"
+        raise BagError(told + "".join(hints)) from error
+    with closing(reader):
+        topics = _Topics(reader, settings)
+        detector = load_detector()
+        storage = settings.storage or _storage_of(source)
+        plugin = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}[storage]
+        try:
+            writer = Writer(out, version=_BAG_VERSION, storage_plugin=plugin)
+        except WriterError as error:
+            raise BagError(str(error)) from error
+        try:
+            writer.open()
+            summary = _Worker(reader, writer, topics, settings, detector).run(progress)
+            writer.close()
+        except BaseException as error:
+            # It would be of no use, and in the way of the next try.
+            with suppress(Exception):
+                writer.abort()
+            shutil.rmtree(out, ignore_errors=True)
+            if isinstance(error, (OSError, sqlite3.Error)):
+                raise BagError(f"{out} cannot be written: {_reason(error)}") from error
+            raise
+    return summary
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _storage_of(source: Path) -> str:
@@ -234,36 +268,62 @@ class _Worker:
             {"camera_info": topics.camera_info_topic, "depth": settings.depth_topic or ""},
             self._depths,
         )
-        self._copied = {c.id: self._copy_connection(c) for c in reader.connections}
+        self._copied = self._copy_connections()
         self._added = {
             key: writer.add_connection(name, kind, typestore=types())
             for key, (name, kind) in topics.added.items()
         }
 
-    def _copy_connection(self, connection: Connection) -> Connection:
-        definition, digest = connection.msgdef.data, connection.digest
-        if not definition and connection.msgtype in types().fielddefs:
-            definition = types().generate_msgdef(connection.msgtype, ros_version=2)[0]
-        if not digest and connection.msgtype in types().fielddefs:
-            digest = types().hash_rihs01(connection.msgtype)
+    def _copy_connections(self) -> dict[int, Connection]:
+        """By the id of a connection that is read, the one in the new bag."""
+        # Each publisher of a topic may have its own in an MCAP file, and ROS has one for all.
+        same: dict[tuple[str, str], list[Connection]] = {}
+        for connection in self._reader.connections:
+            same.setdefault((connection.topic, connection.msgtype), []).append(connection)
+        copied: dict[int, Connection] = {}
+        for connections in same.values():
+            copied |= dict.fromkeys((c.id for c in connections), self._copy_of(connections))
+        return copied
+
+    def _copy_of(self, connections: Sequence[Connection]) -> Connection:
+        first = connections[0]
+        definition, digest = first.msgdef.data, first.digest
+        if not definition and first.msgtype in types().fielddefs:
+            definition = types().generate_msgdef(first.msgtype, ros_version=2)[0]
+        if not digest and first.msgtype in types().fielddefs:
+            digest = types().hash_rihs01(first.msgtype)
+        profiles = [qos for c in connections for qos in c.ext.offered_qos_profiles]
         return self._writer.add_connection(
-            connection.topic,
-            connection.msgtype,
+            first.topic,
+            first.msgtype,
             msgdef=definition,
             rihs01=digest or _NO_HASH,
-            serialization_format=connection.ext.serialization_format,
-            offered_qos_profiles=connection.ext.offered_qos_profiles,
+            serialization_format=first.ext.serialization_format,
+            offered_qos_profiles=list(dict.fromkeys(profiles)),
         )
 
     def run(self, progress: bool) -> BagSummary:
         # The first image may come before the first camera_info.
         if self._topics.camera_info:
-            for _, _, raw in self._reader.messages(self._topics.camera_info):
-                self._keep(self._infos, raw, CAMERA_INFO)
-                break
-        with suppress_interrupt(self.summary):
+            with suppress(_EarlyEnd):  # it is met again
+                for _, _, raw in self._messages(self._topics.camera_info):
+                    self._keep(self._infos, raw, CAMERA_INFO)
+                    break
+        try:
             self._copy_and_work(progress)
+        except (KeyboardInterrupt, _EarlyEnd) as error:
+            self.summary.complete = False
+            self.summary.fault = str(error)
         return self.summary
+
+    def _messages(
+        self, connections: Sequence[Connection] = ()
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Those of the bag, as far as it is good."""
+        try:
+            yield from self._reader.messages(connections)
+        except Exception as error:  # of many kinds: SQLite's, zstd's, struct's
+            raise _EarlyEnd(f"the bag is damaged: {_reason(error)}") from error
 
     def _copy_and_work(self, progress: bool) -> None:
         images = {connection.id for connection in self._topics.images}
@@ -273,14 +333,14 @@ class _Worker:
         waiting: deque[tuple[int, bytes]] = deque()
         try:
             for connection, time, raw in tqdm(
-                self._reader.messages(),
+                self._messages(),
                 total=self._reader.message_count,
                 unit="message",
                 disable=not progress,
             ):
                 while waiting and time > waiting[0][0] + wait:
                     self._work_on(*waiting.popleft())
-                self._writer.write(self._copied[connection.id], time, raw)
+                self._write_raw(self._copied[connection.id], time, raw)
                 self.summary.messages += 1
                 if connection.id in images:
                     waiting.append((time, bytes(raw)))
@@ -289,7 +349,7 @@ class _Worker:
                 elif connection.id in depths:
                     self._keep(self._depths, raw, IMAGE)
         finally:
-            # Also after Ctrl-C: at most a few images wait.
+            # Also after an early end: at most a few images wait.
             while waiting:
                 self._work_on(*waiting.popleft())
 
@@ -337,23 +397,13 @@ class _Worker:
         return message
 
     def _write(self, key: str, time: int, message: Any) -> None:
-        self._writer.write(self._added[key], time, serialize(message, self._topics.added[key][1]))
+        raw = serialize(message, self._topics.added[key][1])
+        self._write_raw(self._added[key], time, raw)
 
-
-class suppress_interrupt:
-    """Ctrl-C ends the work and is noted, instead of spoiling what is written."""
-
-    def __init__(self, summary: BagSummary) -> None:
-        self._summary = summary
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, *_: object) -> bool:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._summary.complete = False
-            return True
-        return False
+    def _write_raw(self, connection: Connection, time: int, raw: bytes) -> None:
+        if shutil.disk_usage(self._writer.path).free < _SPACE_TO_CLOSE + 4 * len(raw):
+            raise _EarlyEnd(f"the disk of {self._writer.path} is full")
+        self._writer.write(connection, time, raw)
 
 
 def _bytes_array(values: np.ndarray) -> array:
@@ -379,7 +429,7 @@ def _as_from_ros(message: Any) -> SimpleNamespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Work on a bag; returns the exit status: 1 for an error, 130 after Ctrl-C."""
+    """Work on a bag; returns the exit status: 1 for an error or damage, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m dope_ros.bag", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", type=Path, metavar="IN", help="folder of a bag, or its one file")
@@ -430,6 +480,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, Failure) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; no bag was written", file=sys.stderr)
+        return 130
     print(
         f"{options.out}: {summary.messages} messages copied, {summary.people} people in "
         f"{summary.images} images; added {', '.join(summary.topics)}"
@@ -437,6 +490,7 @@ def main(arguments: list[str] | None = None) -> int:
     for problem, count in summary.problems.items():
         print(f"{count} x {problem}", file=sys.stderr)
     if not summary.complete:
-        print("stopped early: the rest of the bag is not in it", file=sys.stderr)
-        return 130
+        reason = summary.fault or "stopped"
+        print(f"{reason}; the rest of the bag is not in {options.out}", file=sys.stderr)
+        return 1 if summary.fault else 130
     return 0

@@ -220,10 +220,23 @@ def test_sixteen_bit_png_is_scaled_to_eight():
     np.testing.assert_array_equal(rgb[0, :, 0], [0, 100, 255])
 
 
-def test_padding_after_the_end_is_nothing_bad():
-    padded = compressed(".jpg", gradient())
-    padded.data = array("B", bytes(padded.data) + bytes(1000))
-    assert compressed_to_rgb(padded).shape == (40, 60, 3)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_a_buffer_holds_after_the_end_is_nothing_bad(suffix):
+    """Drivers that publish the whole buffer leave zeros or the rest of an older picture."""
+    plain = compressed(suffix, gradient())
+    older = bytes(compressed(suffix, np.random.default_rng(0).integers(0, 256, (99, 99, 3))).data)
+    for rest in (bytes(100_000), older[len(plain.data) :], older[len(plain.data) : -2]):
+        padded = CompressedImage(data=array("B", bytes(plain.data) + rest))
+        np.testing.assert_array_equal(compressed_to_rgb(padded), compressed_to_rgb(plain))
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture():
+    plain = bytes(compressed(".jpg", gradient()).data)
+    segment = b"\xff\xe1" + (len(plain) + 2).to_bytes(2, "big") + plain
+    whole = plain[:2] + segment + plain[2:]
+    assert compressed_to_rgb(CompressedImage(data=array("B", whole))).shape == (40, 60, 3)
+    with pytest.raises(BadImageError, match="cut off"):
+        compressed_to_rgb(CompressedImage(data=array("B", whole[:-9])))
 
 
 def test_an_orientation_in_the_metadata_turns_nothing():

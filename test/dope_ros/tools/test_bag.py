@@ -1,10 +1,12 @@
 """Bags made here, worked on with a light detector, read back and compared byte for byte."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -113,13 +115,17 @@ def make_bag(
     info: bool = True,
     spoil: int | None = None,
     with_depth: bool = False,
+    zstd: bool = False,
 ) -> Path:
     """A bag of five images, odd messages of an unknown type, and perhaps camera_info and depth."""
     plugin = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}[storage]
     kind = "sensor_msgs/msg/CompressedImage" if small else "sensor_msgs/msg/Image"
     topic = "/camera/image_raw" + ("/compressed" if small else "")
     random = np.random.default_rng(1)
-    with Writer(path, version=8, storage_plugin=plugin) as writer:
+    made = Writer(path, version=8, storage_plugin=plugin)
+    if zstd:
+        made.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with made as writer:
 
         def connect(name, msgtype, **more):
             return writer.add_connection(name, msgtype, typestore=STORE, **more)
@@ -486,6 +492,95 @@ def test_ctrl_c_leaves_a_good_bag(tmp_path):
     assert sum(topic == "/dope/poses" for topic, *_ in after) == 2
 
 
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+@pytest.mark.parametrize("zstd", [True, False])
+def test_damage_met_while_reading_leaves_a_good_bag_up_to_there(tmp_path, storage, zstd):
+    source = make_bag(tmp_path / "in", storage, zstd=zstd)
+    before = contents(source)
+    (file,) = (path for path in source.iterdir() if path.suffix in (".db3", ".mcap"))
+    content = bytearray(file.read_bytes())
+    if zstd:  # the fourth to last message
+        at = len(content)
+        for _ in range(4):
+            at = content.rindex(b"\x28\xb5\x2f\xfd", 0, at)
+    elif storage == "mcap":  # the only chunk
+        at = content.index(b"/odd") - 40
+    else:  # where image 3 says which page it goes on in
+        at = content.index(bytes([200, 100, 120]) * 900) // 4096 * 4096
+    count = 40 if storage == "mcap" and not zstd else 4
+    content[at : at + count] = b"\xff" * count
+    file.write_bytes(content)
+    summary = work(source, tmp_path / "out")
+    assert not summary.complete and "the bag is damaged" in summary.fault
+    after = contents(tmp_path / "out")
+    old = [one for one in after if "dope" not in one[0]]
+    assert old == before[: len(old)] and summary.messages == len(old)
+    if storage == "sqlite3" or zstd:
+        assert 0 < len(old) < len(before)
+        assert sum(topic == "/dope/poses" for topic, *_ in after) == summary.images > 0
+
+
+def test_the_command_says_why_it_ended_early(tmp_path, monkeypatch, capsys):
+    source = make_bag(tmp_path / "in")
+    command = [str(source), "--image-topic", "/camera/image_raw", "--out", str(tmp_path / "out")]
+
+    def interrupted(**how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bag.WholeBodyDetector, "load", interrupted)
+    assert bag.main(command) == 130
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(bag.WholeBodyDetector, "load", lambda **how: detector)
+    free = [10**9] * 8 + [10**6] * 9
+    monkeypatch.setattr(bag.shutil, "disk_usage", lambda path: SimpleNamespace(free=free.pop(0)))
+    assert bag.main(command) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"the disk of {tmp_path / 'out'} is full; the rest")
+    assert len(contents(tmp_path / "out")) == 8
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_a_bag_that_cannot_be_written_is_not_in_the_way(tmp_path, storage):
+    source = make_bag(tmp_path / "in", storage)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(BagError, match="out cannot be written: ") as error:
+            work(source, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("same_qos", [True, False])
+def test_channels_of_one_topic_and_type_become_one(tmp_path, monkeypatch, same_qos):
+    """As the publishers of /tf have them in MCAP files that ROS did not record."""
+    kind = "std_msgs/msg/String"
+    other = QOS if same_qos else QOS._replace(depth=9)
+    writer = Writer(tmp_path / "in", version=8, storage_plugin=StoragePlugin.MCAP)
+    with writer:
+        images = writer.add_connection("/image", "sensor_msgs/msg/Image", typestore=STORE)
+        raw = bytes(STORE.serialize_cdr(image(1), "sensor_msgs/msg/Image"))
+        writer.write(images, 1, raw)
+        for number, qos in enumerate((QOS, other)):
+            one = writer.add_connection(
+                f"/tf{number}", kind, typestore=STORE, offered_qos_profiles=[qos]
+            )
+            text = STORE.serialize_cdr(TYPES[kind](str(number)), kind)
+            writer.write(one, 2 + number, bytes(text))
+    file = tmp_path / "in" / "in.mcap"
+    # The writer refuses two of one name.
+    file.write_bytes(file.read_bytes().replace(b"/tf1", b"/tf0"))
+    work(file, tmp_path / "out", image_topic="/image")
+    after = contents(tmp_path / "out")
+    assert [one for one in after if "dope" not in one[0]] == contents(file)
+    with Reader(tmp_path / "out") as reader:
+        (copied,) = (c for c in reader.connections if c.topic == "/tf0")
+        assert copied.msgcount == 2
+        assert copied.ext.offered_qos_profiles == ([QOS] if same_qos else [QOS, other])
+
+
 def refuse() -> None:
     raise AssertionError("the model is not loaded before everything else is right")
 
@@ -531,6 +626,15 @@ def test_wrong_paths_are_refused(tmp_path, capsys):
     for wrong in ("nothing", "text.mcap", "folder"):
         with pytest.raises(BagError, match=wrong):
             work(tmp_path / wrong, tmp_path / "out")
+    (source / "metadata.yaml").rename(tmp_path / "metadata.yaml")
+    with pytest.raises(BagError, match="in .* `ros2 bag reindex` .* the one file in the folder"):
+        work(source, tmp_path / "out")
+    assert work(source / "in.db3", tmp_path / "from_file").images == IMAGES
+    (tmp_path / "metadata.yaml").rename(source / "metadata.yaml")
+    cut = make_bag(tmp_path / "cut", "mcap") / "cut.mcap"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(BagError, match="cut.mcap .* `mcap recover`"):
+        work(cut, tmp_path / "out")
     with pytest.raises(BagError, match="exists already"):
         work(source, tmp_path / "folder")
     arguments = [str(source), "--image-topic", "/nope", "--out", str(tmp_path / "out")]
