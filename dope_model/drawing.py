@@ -1,7 +1,7 @@
 """Pictures of people: the 2D overlay, and the skeletons seen in 3D.
 
-Right limbs are orange, left ones blue, each finger has its hue. Joints that the detector does not
-vouch for are hollow and their bones thin.
+Right limbs are orange, left ones blue, each finger has its hue. Joints that are not trusted are
+hollow and their bones thin.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What models find in a benchmark's pictures, kept on disk: a run that was cut off goes on where
+"""Detections of models in a benchmark's pictures, kept on disk: an interrupted run resumes where
 it was, and a report is written again without running any model.
 
     finder = CachedFinder(out / "predictions", "experts:fast")

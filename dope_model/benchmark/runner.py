@@ -48,7 +48,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what all protocols' commands share."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
-    parser.add_argument("--limit", type=_count, help="only the first so many pictures")
+    parser.add_argument("--limit", type=_count, help="only the first N pictures")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     # Float32 as the network was trained, on any machine.
     parser.add_argument("--engine", default="eager", choices=ENGINES)

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 RANDOM = "random:"
 LEAST_ROUNDS = 3
 CROWD = 3
-"""The crowded image has so many copies of the sample picture of two people along each side."""
+"""Copies of the sample picture of two people along each side of the crowded image."""
 
 Run = Callable[[np.ndarray], object]
 

@@ -33,7 +33,7 @@ class Spoiling:
         gap: s for which each person is left out every three seconds on top of that.
         noise: standard deviation of the joints, px.
         false: share of images with one person more, anywhere.
-        hidden: a person of whom less than this share of the joints is visible is left out.
+        hidden: people with a smaller share of visible joints are left out.
     """
 
     missed: float = 0.0

@@ -2,7 +2,7 @@
 
     python -m dope_model export WEIGHTS
 
-writes, beside a weights file of ours, an ONNX file for each size of image that the network works
+writes, beside a weights file of this project, an ONNX file for each size that the network works
 on; with them OpenVINO and ONNX Runtime run the network without PyTorch. Their weights stay in the
 weights file. The layout of their output is `dope_model.runtime.packed.PackedLayout`.
 

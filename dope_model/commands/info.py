@@ -9,7 +9,7 @@ from pathlib import Path
 def add_info(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser("info", help=__doc__, description=__doc__)
-    parser.add_argument("weights", type=Path, help="a weights file, ours or the authors'")
+    parser.add_argument("weights", type=Path, help="a weights file, also the paper's authors'")
     parser.set_defaults(run=run_info)
 
 

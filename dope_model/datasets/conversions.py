@@ -1,8 +1,8 @@
-"""How each data set's joints become ours, as data.
+"""Conversions of each data set's joints to this project's, as data.
 
-A conversion names the data set's joints in its order and says, for each of ours, which of them it
-is the mean of. Joints that a data set lacks are left out and come out invalid. All names say the
-person's own right and left, so that mirroring before or after converting gives the same.
+A conversion names the data set's joints in its order and, for each joint here, the ones that it is
+the mean of. Joints that a data set lacks are invalid. All names mean the person's own right and
+left, so mirroring before or after the conversion gives the same.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Source = str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Conversion:
-    """From the joints of a data set to a skeleton of ours.
+    """From the joints of a data set to a skeleton of this project.
 
     Attributes:
         names: the data set's joints, in its order.
-        skeleton: ours.
+        skeleton: of this project.
         sources: of our joints, the data set's joint, or those whose mean it is.
     """
 

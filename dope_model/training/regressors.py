@@ -103,7 +103,7 @@ def fit_regressors(head: PartHead, part: str, rois: PositiveRois) -> None:
     """Put the best linear functions into a part's regressors, and close its gate to heat maps.
 
     Raises:
-        ValueError: there are too few boxes to fit so many weights.
+        ValueError: there are too few boxes for the number of weights.
     """
     classes, joints = head.part.anchor_poses, head.part.joints
     channels = rois.vectors.shape[1]

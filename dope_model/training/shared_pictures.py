@@ -20,7 +20,7 @@ class SharedPictures:
     The file is as large as the pictures; the system keeps as much of it in memory as it can.
 
     Args:
-        file: is made; whoever makes this object removes it.
+        file: is created; the owner of this object removes it.
         sizes: height and width of each picture, px. The first ones that fit are kept.
         limit: bytes; less where the disk has not the space.
     """

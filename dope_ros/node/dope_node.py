@@ -199,7 +199,7 @@ class DopeNode(parameters.CheckedParameters, LifecycleNode):
         )
 
     def _hear_latched_camera_info(self) -> None:
-        """Subscribe with transient local durability, too, once somebody publishes so: others would
+        """Subscribe with transient local durability, too, once a publisher has it: others would
         warn that it does not fit.
         """
         publishers = self.get_publishers_info_by_topic(self._camera_infos[0].topic_name)
