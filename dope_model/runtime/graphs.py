@@ -107,7 +107,8 @@ def _identity(checkpoint: Checkpoint, mode: Mode, weights: Path) -> dict[str, ob
 def _beside(checkpoint: Checkpoint, mode: Mode, canvas: Canvas) -> tuple[Path | None, str]:
     """The graph beside a checkpoint's file, or why it is not used: empty if there is none for that
     mode."""
-    weights = checkpoint.file
+    # Of links, as in a workspace built with --symlink-install, OpenVINO reads no second file.
+    weights = checkpoint.file.resolve()
     index, graph = index_file(weights), beside_weights(weights, canvas)
     if not index.is_file():
         return None, ""

@@ -90,6 +90,18 @@ def test_graphs_that_do_not_belong_to_the_weights_are_told(copies, caplog):
     assert "are of other weights" in refused()
 
 
+def test_links_lead_to_the_graphs(copies, tmp_path):
+    """As in a workspace that was built with --symlink-install."""
+    openvino = pytest.importorskip("openvino")
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / copies.name
+    for file in (copies, beside_weights(copies, VGA)):
+        (tmp_path / "links" / file.name).symlink_to(file)
+    graph = graph_file(read_checkpoint(link), REALTIME, VGA, FOR_CPU)
+    assert graph == beside_weights(copies, VGA)
+    openvino.Core().read_model(graph)
+
+
 def test_weights_that_were_cut_off_are_refused(copies):
     copies.write_bytes(copies.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match="is a damaged safetensors file"):
