@@ -30,7 +30,9 @@ def add_calibrate(subparsers: argparse._SubParsersAction) -> None:
         "--nobody", type=Path, action="append", default=[], metavar="FOLDER",
         help="pictures without people",
     )  # fmt: skip
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N of each folder")
+    parser.add_argument(
+        "--limit", type=int, default=150, metavar="N", help="at most N of each folder (%(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.set_defaults(run=run_calibrate)
 

@@ -132,7 +132,8 @@ def examples_of(kind: str, where: Path | Source, limit: int | None = None) -> li
 
     Args:
         kind: of the folder `where`: "coco" (keypoints in COCO's format), "lsp" (Leeds Sports
-            Pose), "nobody"; or "labels", of a source.
+            Pose), "nobody"; or "labels", of a source. Bodies are used only if their labels are
+            exact: those of experts lack whom the experts missed.
     """
     if kind == "coco":
         found = [(p.path, coco_sample(p, p.path.name)) for p in read_coco_folder(where)[1]]
@@ -141,7 +142,10 @@ def examples_of(kind: str, where: Path | Source, limit: int | None = None) -> li
     elif kind == "nobody":
         found = [(where / s.file, s) for s in labels_of_nobody(where, with_validation=True)]
     else:
-        found = [(where.images / s.file, s) for s in LabelSet.load(where.labels)]
+        samples = LabelSet.load(where.labels).samples
+        if any((s.parts["body"].score < 1).any() for s in samples if "body" in s.parts):
+            samples = [sample.having(("hand", "face")) for sample in samples]
+        found = [(where.images / sample.file, sample) for sample in samples]
     return sorted(found, key=lambda example: name_number(example[0].name))[:limit]
 
 

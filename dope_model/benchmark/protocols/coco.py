@@ -183,7 +183,7 @@ is that of the bodies' scores as probabilities of OKS 0.5.
 
 
 def coco_keypoints(person: WholeBody) -> list[float]:
-    """A person's body in COCO's 17 keypoints, x, y and 1 each; zeros for what is not evaluated."""
+    """A person's body in COCO's 17 keypoints, x, y and 1 each; 0 for what is not evaluated."""
     table = np.zeros((len(COCO_JOINTS), 3))
     for j in EVALUATED:
         name = COCO_JOINTS[j]
@@ -195,6 +195,8 @@ def coco_keypoints(person: WholeBody) -> list[float]:
             table[j, :2] = person.body.keypoints_2d[BODY.index["head"]]
         table[j, 2] = 1
         table[j, :2] -= PIXEL_MIDDLE
+    # pycocotools takes a result's box from all of its keypoints.
+    table[table[:, 2] == 0, :2] = table[EVALUATED[0], :2]
     return table.ravel().tolist()
 
 

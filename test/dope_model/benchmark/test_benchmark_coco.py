@@ -106,6 +106,7 @@ def test_numbers_by_hand(protocol):
     assert summary["calibration error"] == pytest.approx(np.mean(gaps))
     (row,) = [r for r in result.rows["by height of the person"] if r["people"]]
     assert row["height"] == "30 to 60 px" and row["people"] == 2 and row["recall"] == 1
+    assert row["told"] == 3 and row["precision"] == pytest.approx(2 / 3)
     body = result.rows["in pictures without people"][0]
     assert (body["pictures"], body["with one"], body["in all"]) == (2, 1, 1)
 
