@@ -257,8 +257,8 @@ def skeleton_2d(person: WholeBody) -> tuple[np.ndarray, np.ndarray]:
     are of the face; without a face nose and eyes are not known.
 
     Returns:
-        (18, 2) px, NaN where not known; (18,) confidence: the part's score, 0 where the joint is
-        not known or guessed.
+        (18, 2) px, NaN where not known; (18,) confidence of the keypoint, of the least certain of
+        its joints; 0 where it is not known.
     """
     points = np.full((len(SKELETON_2D), 2), np.nan)
     confidence = np.zeros(len(SKELETON_2D))
@@ -273,5 +273,5 @@ def skeleton_2d(person: WholeBody) -> tuple[np.ndarray, np.ndarray]:
         else:
             continue
         points[place] = pose.keypoints_2d[joints].mean(axis=0)
-        confidence[place] = pose.score if pose.trusted[joints].all() else 0.0
+        confidence[place] = pose.confidence[joints].min()
     return points, confidence

@@ -160,9 +160,9 @@ def hri(monkeypatch):
 
 def person(track_id: int, x: float = 100.0, face: bool = False, joints: int = 13) -> WholeBody:
     points = np.stack([x + 10.0 * np.arange(joints), 50 + 20.0 * np.arange(joints)], axis=1)
-    body = PartPose(0.75, points, np.zeros((joints, 3)), np.ones(joints, bool))
+    body = PartPose(0.75, points, np.zeros((joints, 3)), np.full(joints, 0.625))
     landmarks = np.stack([300 + np.arange(84.0), np.full(84, 70.0)], axis=1)
-    part = PartPose(0.5, landmarks, np.zeros((84, 3)), np.ones(84, bool)) if face else None
+    part = PartPose(0.75, landmarks, np.zeros((84, 3)), np.full(84, 0.5)) if face else None
     return WholeBody(body=body, face=part, track_id=track_id)
 
 
@@ -187,10 +187,10 @@ def test_keypoints_stand_where_the_message_says(hri):
         return point.x * 640, point.y * 480, point.c
 
     knee = BODY.index["left_knee"]
-    assert at("LEFT_KNEE") == pytest.approx((100 + 10 * knee, 50 + 20 * knee, 0.75))
+    assert at("LEFT_KNEE") == pytest.approx((100 + 10 * knee, 50 + 20 * knee, 0.625))
     right, left = BODY.index["right_shoulder"], BODY.index["left_shoulder"]
     middle = (right + left) / 2
-    assert at("NECK") == pytest.approx((100 + 10 * middle, 50 + 20 * middle, 0.75))
+    assert at("NECK") == pytest.approx((100 + 10 * middle, 50 + 20 * middle, 0.625))
     # Of the face: tip of the nose 46; right eye 52 to 57, left 58 to 63; outline 0 to 32.
     assert at("NOSE") == pytest.approx((346, 70, 0.5))
     assert at("RIGHT_EYE") == pytest.approx((354.5, 70, 0.5))
@@ -206,10 +206,10 @@ def test_what_is_not_known_has_no_confidence(hri):
         assert (trust == 0.0) == (name in unknown)
         assert np.isnan(point).all() == (name in unknown)
     guessed = person(1)
-    guessed.body.confidence[BODY.index["left_shoulder"]] = 0
+    guessed.body.confidence[BODY.index["left_shoulder"]] = 0.25
     _, confidence = skeleton_2d(guessed)
     shoulder, neck = SKELETON_2D.index("left_shoulder"), SKELETON_2D.index("neck")
-    assert confidence[shoulder] == confidence[neck] == 0.0
+    assert confidence[shoulder] == confidence[neck] == 0.25
     points, _ = skeleton_2d(person(1, joints=14))
     assert points[neck][0] == 100 + 10 * BODY14.index["neck"]
 

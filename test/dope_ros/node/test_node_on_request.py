@@ -213,7 +213,7 @@ def test_frames_and_rep155_come_to_those_who_listen(graph, start, listen):
     assert abs(frame["place"][0]) < 0.8
     skeleton, region = listener.heard("skeleton")[-1], listener.heard("region")[-1]
     assert skeleton["skeleton"] == region["region"] == "p1"
-    assert skeleton["c"] == pytest.approx(0.9)
+    assert skeleton["c"] == pytest.approx(1.0)  # the light detector is sure of each joint
     assert 0 <= region["xmin"] <= skeleton["x"] <= region["xmax"] <= 1
 
     def topics() -> set[str]:
@@ -223,7 +223,8 @@ def test_frames_and_rep155_come_to_those_who_listen(graph, start, listen):
         return {name for name, _ in listed if name.startswith(("/humans", "/tf"))}
 
     per_body = {f"/humans/bodies/p1/{name}" for name in ("roi", "skeleton2d")}
-    assert graph.spin_until(lambda: topics() == per_body | {"/humans/bodies/tracked", "/tf"})
+    lists = {"/humans/bodies/tracked", "/humans/bodies/tracked_by_node"}
+    assert graph.spin_until(lambda: topics() == per_body | lists | {"/tf"})
 
     assert graph.transition(node, "deactivate"), process.output()
     assert graph.spin_until(lambda: listener.heard("ids")[-1] == {"ids": []})
@@ -237,6 +238,40 @@ def test_frames_and_rep155_come_to_those_who_listen(graph, start, listen):
     assert graph.transition(node, "cleanup")
     assert graph.spin_until(lambda: topics() == set())
     assert process.stop() == 0, process.output()
+
+
+def test_several_nodes_publish_one_list(graph, start, listen):
+    """Fault 18: each took the other's people off the list."""
+    namespace = graph.node.get_namespace()
+    listener = listen("humans")
+    cameras, nodes = [], []
+    for name in ("front", "rear"):
+        process = start(
+            "light_node",
+            *("-r", f"__ns:={namespace}/{name}", "-p", "publish_rep155:=true"),
+            *("-p", f"id_prefix:={name}_"),
+        )
+        nodes.append(process)
+        topic = f"{namespace}/{name}/image"
+        cameras.append(graph.node.create_publisher(Image, topic, AS_CAMERAS_DO))
+
+    def last(*ids: str) -> bool:
+        for camera in cameras:
+            camera.publish(image_at(grey(9), 5))
+        lists = listener.heard("ids")
+        return bool(lists) and sorted(lists[-1]["ids"]) == list(ids)
+
+    both = ("front_1", "rear_1")
+    found = graph.spin_until(lambda: last(*both), 90)
+    assert found, (listener.heard("ids")[-4:], [node.output() for node in nodes])
+    # Whoever of the two publishes: the list stays whole.
+    before = len(listener.heard("ids"))
+    for _ in range(10):
+        last()
+        graph.spin_for(0.1)
+    assert all(sorted(heard["ids"]) == list(both) for heard in listener.heard("ids")[before:])
+    assert graph.transition(f"{namespace}/rear/dope_node", "deactivate")
+    assert graph.spin_until(lambda: last("front_1"))
 
 
 def test_neither_is_published_unless_it_is_asked_for(graph, start, listen):
