@@ -16,7 +16,7 @@ import sqlite3
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +35,17 @@ from dope_model.errors import Failure
 from dope_model.tracking.tracker import PersonTracker
 from dope_ros.messages.camera_info import Recent, stamp_of
 from dope_ros.messages.message_types import install_stand_ins, serialize, types
-from dope_ros.settings import DOPE_NODE, ParameterError, Value
-
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-POSES, MARKERS = "dope_msgs/msg/WholeBodyPoseArray", "visualization_msgs/msg/MarkerArray"
+from dope_ros.settings import ParameterError
+from dope_ros.tools.bag_topics import (
+    CAMERA_INFO,
+    COMPRESSED,
+    IMAGE,
+    OF_MODEL,
+    SETTINGS,
+    BagError,
+    BagSettings,
+    BagTopics,
+)
 
 _IMAGE_FIELDS = ("height", "width", "encoding", "is_bigendian", "step")
 
@@ -49,9 +55,6 @@ _DEPTH_WAIT = 200_000_000
 """ns for which an image waits in the recording for its depth image."""
 _DEPTHS_KEPT = 32
 """Depth images: what comes in these two times from a camera of up to 128 Hz."""
-_OF_MODEL = ("model", "device", "mode", "engine")
-SETTINGS = {s.name: s for s in DOPE_NODE if s.in_pipeline or s.name in _OF_MODEL}
-"""The parameters of dope_node that this tool has as options."""
 _JPEG_QUALITY = 90
 _NO_HASH = "RIHS01_" + 64 * "0"
 _SPACE_TO_CLOSE = 16 << 20
@@ -62,43 +65,8 @@ _HINTS = {
 }
 
 
-class BagError(ValueError):
-    """A bag or a topic that cannot be used; the text says what to do."""
-
-
 class _EarlyEnd(Exception):
     """Damage, or a disk that is nearly full; the text says which."""
-
-
-@dataclass(frozen=True)
-class BagSettings:
-    """What is read and written.
-
-    Attributes:
-        image_topic: of raw or compressed images.
-        namespace: of the new topics.
-        camera_info_topic: where the camera describes itself; None: camera_info beside the image
-            topic, if it is there.
-        depth_topic: depth images that are registered to the images, or None.
-        annotate: write the images with the poses drawn over them.
-        storage: "sqlite3" or "mcap"; None: as the bag that is read.
-        parameters: of `SETTINGS`, those that are not as their defaults.
-    """
-
-    image_topic: str
-    namespace: str = "/dope"
-    camera_info_topic: str | None = None
-    depth_topic: str | None = None
-    annotate: bool = True
-    storage: str | None = None
-    parameters: Mapping[str, Value] = field(default_factory=dict)
-
-    def values(self) -> SimpleNamespace:
-        """All of `SETTINGS`, and what else a pipeline asks for."""
-        values = {name: setting.default for name, setting in SETTINGS.items()}
-        depth = self.depth_topic is not None
-        given = {**self.parameters, "use_depth": depth, "needs_camera_info": depth}
-        return SimpleNamespace(**(values | given))
 
 
 @dataclass
@@ -153,7 +121,7 @@ def process_bag(
         told = f"{source} is not a ROS 2 bag that can be read: {_reason(error)}"
         raise BagError(told + "".join(hints)) from error
     with closing(reader):
-        topics = _Topics(reader, settings)
+        topics = BagTopics(reader, settings)
         detector = load_detector()
         storage = settings.storage or _storage_of(source)
         plugin = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}[storage]
@@ -185,54 +153,6 @@ def _storage_of(source: Path) -> str:
     return "mcap" if any(".mcap" in path.suffixes for path in files) else "sqlite3"
 
 
-class _Topics:
-    """The connections of the bag that are read, and the names of the new ones.
-
-    Raises:
-        BagError: one is missing, has another type, or a new name is taken.
-    """
-
-    def __init__(self, reader: Reader, settings: BagSettings) -> None:
-        self._connections = reader.connections
-        self.images = self._of(settings.image_topic, (IMAGE, COMPRESSED), "image topic")
-        self.compressed = self.images[0].msgtype == COMPRESSED
-        beside = settings.image_topic.removesuffix("/compressed").rpartition("/")[0]
-        info = settings.camera_info_topic or f"{beside}/camera_info"
-        self.camera_info_topic = info
-        present = any(connection.topic == info for connection in self._connections)
-        self.camera_info: list[Connection] = []
-        if present or settings.camera_info_topic:
-            self.camera_info = self._of(info, (CAMERA_INFO,), "topic of camera_info")
-        self.depth: list[Connection] = []
-        if settings.depth_topic:
-            self.depth = self._of(settings.depth_topic, (IMAGE,), "topic of depth images")
-
-        base = "/" + settings.namespace.strip("/")
-        base = base if base.endswith("/") else base + "/"
-        self.added = {"poses": (base + "poses", POSES), "markers": (base + "markers", MARKERS)}
-        if settings.annotate:
-            name = base + "image_annotated" + ("/compressed" if self.compressed else "")
-            self.added["annotated"] = (name, COMPRESSED if self.compressed else IMAGE)
-        taken = {connection.topic for connection in self._connections}
-        clash = sorted(name for name, _ in self.added.values() if name in taken)
-        if clash:
-            raise BagError(f"the bag has {', '.join(clash)} already; give --namespace another name")
-
-    def _of(self, topic: str, kinds: tuple[str, ...], what: str) -> list[Connection]:
-        found = [connection for connection in self._connections if connection.topic == topic]
-        fitting = [connection for connection in found if connection.msgtype in kinds]
-        if fitting:
-            return fitting
-        there = sorted({c.topic for c in self._connections if c.msgtype in kinds})
-        listed = f"there are: {', '.join(there)}" if there else "there is none in it"
-        if found:
-            raise BagError(
-                f"{topic} holds {found[0].msgtype}, which is no {what} "
-                f"({' or '.join(kinds)}); {listed}"
-            )
-        raise BagError(f"no {what} {topic} in the bag; {listed}")
-
-
 class _Worker:
     """Copies the bag and adds what the detector finds."""
 
@@ -240,7 +160,7 @@ class _Worker:
         self,
         reader: Reader,
         writer: Writer,
-        topics: _Topics,
+        topics: BagTopics,
         settings: BagSettings,
         detector: WholeBodyDetector,
     ) -> None:
@@ -473,7 +393,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def load_detector() -> WholeBodyDetector:
         chosen = vars(settings.values())
-        return WholeBodyDetector.load(**{name: chosen[name] for name in _OF_MODEL})
+        return WholeBodyDetector.load(**{name: chosen[name] for name in OF_MODEL})
 
     try:
         summary = process_bag(options.source, options.out, settings, load_detector)

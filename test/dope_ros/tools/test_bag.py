@@ -37,8 +37,9 @@ from dope_msgs.msg import WholeBodyPoseArray
 from dope_ros.messages.conversions import message_to_people, people_to_message, rgb_to_image
 from dope_ros.messages.markers import PersonMarkers
 from dope_ros.messages.message_types import serialize, stand_in, types
-from dope_ros.tools import bag
-from dope_ros.tools.bag import BagError, BagSettings, process_bag
+from dope_ros.tools import bag, bag_topics
+from dope_ros.tools.bag import process_bag
+from dope_ros.tools.bag_topics import BagError, BagSettings
 
 WIDTH, HEIGHT = 64, 48
 IMAGES = 5
@@ -249,10 +250,10 @@ def test_our_bytes_are_those_of_ros():
     person = detector(picture(3))[0]
     here = Header(frame_id="somewhere")
     for message, kind in (
-        (people_to_message([person], here, 640, 480), bag.POSES),
-        (people_to_message([], here, 640, 480), bag.POSES),
-        (PersonMarkers(1.5).build(place_people([person], CAMERA), here), bag.MARKERS),
-        (rgb_to_image(picture(2), here), bag.IMAGE),
+        (people_to_message([person], here, 640, 480), bag_topics.POSES),
+        (people_to_message([], here, 640, 480), bag_topics.POSES),
+        (PersonMarkers(1.5).build(place_people([person], CAMERA), here), bag_topics.MARKERS),
+        (rgb_to_image(picture(2), here), bag_topics.IMAGE),
     ):
         assert serialize(message, kind) == without_padding(message, kind)
 
