@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,17 +17,34 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ValueError: it cannot be read, or is a folder, a pipe or a device.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # nobody may write to a pipe, ever
+            raise ValueError(f"{path} is not a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_rgb(path: Path) -> np.ndarray:
     """A picture file as (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: the file is not a picture that OpenCV can read.
+        ValueError: it is not a file that can be read, or not a picture that OpenCV can read.
     """
-    data = np.fromfile(path, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if bgr is None:
-        raise ValueError(f"{path} is not a picture, or is damaged")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    data = np.frombuffer(read_bytes(path), np.uint8)
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if bgr is None:
+            raise ValueError(f"{path} is not a picture, or is damaged")
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    except cv2.error as error:  # such as too many pixels
+        raise ValueError(f"{path} cannot be decoded by OpenCV: {error.err}") from error
 
 
 def write_picture(path: Path, rgb: np.ndarray) -> None:
@@ -35,8 +53,11 @@ def write_picture(path: Path, rgb: np.ndarray) -> None:
     Raises:
         OSError: it could not be written.
     """
-    if not cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1])):
+    # Not imwrite: it crashes on names that are not UTF-8.
+    good, data = cv2.imencode(path.suffix, np.ascontiguousarray(rgb[..., ::-1]))
+    if not good:
         raise OSError(f"{path} could not be written")
+    path.write_bytes(data)
 
 
 CELL = (400, 400)

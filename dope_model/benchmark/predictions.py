@@ -29,7 +29,7 @@ from dope_model.cache import file_digest
 from dope_model.datasets.videos import VideoFrames
 from dope_model.detector import EXPERTS, WholeBodyDetector, experts_preset
 from dope_model.network.config import AUTO, mode_named
-from dope_model.pictures import read_rgb
+from dope_model.pictures import read_bytes, read_rgb
 from dope_model.poses import PartDetections
 from dope_model.postprocess.scores import at_least
 from dope_model.skeleton import PARTS
@@ -142,14 +142,30 @@ class CachedFinder:
         found = self._look_at(*self._read(Picture(picture.name, picture, None)))
         return at_least(found, self.min_scores)
 
-    def find_all(self, pictures: Iterable[Picture], everything: bool = False) -> Iterator[Found]:
+    def find_all(
+        self,
+        pictures: Iterable[Picture],
+        everything: bool = False,
+        skipped: list[str] | None = None,
+    ) -> Iterator[Found | None]:
         """What is found in each picture, in their order; the next ones are decoded meanwhile.
 
         Args:
             everything: detections of any score, not only those that reach the model's thresholds.
+            skipped: gets the reason for each picture that cannot be read; of it, None is found.
+
+        Raises:
+            ValueError: a picture cannot be read, and `skipped` is None.
         """
 
-        def found(target: Path, rgb: np.ndarray | None) -> Found:
+        def found(reading: Future) -> Found | None:
+            try:
+                target, rgb = reading.result()
+            except ValueError as error:
+                if skipped is None:
+                    raise
+                skipped.append(str(error))
+                return None
             own = self._look_at(target, rgb)
             return own if everything else at_least(own, self.min_scores)
 
@@ -160,9 +176,9 @@ class CachedFinder:
                 for picture in pictures:
                     ahead.append(pool.submit(self._read, picture))
                     if len(ahead) >= DECODED_AHEAD:
-                        yield found(*ahead.popleft().result())
+                        yield found(ahead.popleft())
                 while ahead:
-                    yield found(*ahead.popleft().result())
+                    yield found(ahead.popleft())
             finally:
                 for future in ahead:
                     future.cancel()
@@ -170,8 +186,7 @@ class CachedFinder:
     def _read(self, picture: Picture) -> tuple[Path, np.ndarray | None]:
         """Where the detections of a picture are kept, and its pixels if they are not there yet."""
         if picture.frame is None:
-            content = picture.path.read_bytes()
-            key = hashlib.sha256(content).hexdigest()[:24]
+            key = hashlib.sha256(read_bytes(picture.path)).hexdigest()[:24]
         else:
             key = f"{_video_digest(picture.path)[:24]}_{picture.frame:06d}"
         if picture.condition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +77,23 @@ class Result:
 
 
 def run_protocol(protocol: Protocol, options: argparse.Namespace) -> int:
-    """Evaluate all models, write the report, and print its table."""
-    results = evaluate_models(protocol, options)
+    """Evaluate all models, write the report, and print its table; 1 if a picture was skipped."""
+    skipped: list[str] = []
+    results = evaluate_models(protocol, options, skipped)
     print(report.markdown_table(summary_rows(results)))
     print(f"report: {options.out / 'report.md'}")
-    return 0
+    for problem in skipped:
+        print(f"skipped: {problem}", file=sys.stderr)
+    return 1 if skipped else 0
 
 
-def evaluate_models(protocol: Protocol, options: argparse.Namespace) -> list[Result]:
+def evaluate_models(
+    protocol: Protocol, options: argparse.Namespace, skipped: list[str] | None = None
+) -> list[Result]:
     """Evaluate the models of the options and write the report.
+
+    Args:
+        skipped: as for `CachedFinder.find_all`; these pictures are not in the report.
 
     Raises:
         FileNotFoundError: files of the data set, or weights, are missing.
@@ -102,8 +111,12 @@ def evaluate_models(protocol: Protocol, options: argparse.Namespace) -> list[Res
         finder = CachedFinder(
             options.out / "predictions", model, options.device, options.mode, options.engine
         )
-        finding = finder.find_all(pictures, protocol.everything)
-        found = list(tqdm(finding, label, len(pictures), unit="picture"))
+        finding = finder.find_all(pictures, protocol.everything, skipped)
+        all_found = list(tqdm(finding, label, len(pictures), unit="picture"))
+        pictures = [p for p, f in zip(pictures, all_found, strict=True) if f is not None]
+        if not pictures:
+            raise ValueError(f"no picture of {options.data} can be read: {skipped[0]}")
+        found = [f for f in all_found if f is not None]
         protocol.min_scores = finder.min_scores
         evaluations = [protocol.evaluate(p, f) for p, f in zip(pictures, found, strict=True)]
         outcome = protocol.summarise(pictures, evaluations)

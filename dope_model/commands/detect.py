@@ -61,7 +61,7 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_detect(options: argparse.Namespace) -> int:
-    """Detect people in all pictures; 1 if any picture could not be read."""
+    """Detect people in all pictures; 1 if any could not be read, or its drawing not be written."""
     pictures = list(find_pictures(options.images))
     if options.random is not None and options.random < len(pictures):
         drawn = np.random.default_rng(options.seed).choice(len(pictures), options.random, False)
@@ -88,7 +88,10 @@ def run_detect(options: argparse.Namespace) -> int:
                 for slot, _ in person.parts():
                     found[slot] += 1
             if not options.no_pictures:
-                write_picture(options.out / names[path], side_by_side(rgb, people))
+                try:
+                    write_picture(options.out / names[path], side_by_side(rgb, people))
+                except OSError as error:  # such as a name that is too long
+                    bad.append(f"the drawing of {path}: {error.strerror or error}")
             if options.sheet:
                 drawings.append(fitted(draw_people(rgb, people)))
     if drawings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.datasets.lsp import read_lsp
 from dope_model.drawing import draw_people
 from dope_model.experts.proposals import Guess
-from dope_model.pictures import read_rgb
+from dope_model.pictures import read_rgb, write_picture
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 
@@ -52,7 +53,7 @@ def add_label(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_label(options: argparse.Namespace) -> int:
-    """Label, write labels.npz and draw sheet.png."""
+    """Label, write labels.npz and draw sheet.png; 1 if any picture could not be read."""
     from dope_model.datasets.teacher_labels import label_pictures
 
     names = [path.name for path in find_pictures([options.images])]
@@ -83,9 +84,16 @@ def run_label(options: argparse.Namespace) -> int:
     print(f"{path}: {len(labels)} pictures, " + ", ".join(f"{n} {p}" for p, n in counts.items()))
     if options.sheet and len(labels):
         sheet = label_sheet(labels, options.images, options.sheet)
-        cv2.imwrite(str(options.out / "sheet.png"), sheet[..., ::-1])
+        write_picture(options.out / "sheet.png", sheet)
         print(f"{options.out / 'sheet.png'}: {options.sheet} random pictures")
-    return 0
+    labelled = {sample.file for sample in labels}
+    skipped = [name for name in names if name not in labelled]
+    for name in skipped:
+        try:
+            read_rgb(options.images / name)
+        except ValueError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+    return 1 if skipped else 0
 
 
 def shard_of(names: list[str], shard: str) -> list[str]:

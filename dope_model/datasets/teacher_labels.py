@@ -154,7 +154,7 @@ def _pieces(names: list[str], folder: Path) -> Iterator[tuple[tuple[str, ...], P
     """Some of the names, and the file for their labels."""
     for start in range(0, len(names), PICTURES_PER_PIECE):
         some = tuple(names[start : start + PICTURES_PER_PIECE])
-        key = hashlib.sha256("\n".join(some).encode()).hexdigest()[:16]
+        key = hashlib.sha256("\n".join(some).encode(errors="surrogateescape")).hexdigest()[:16]
         yield some, folder / f"{key}.npz"
 
 
@@ -170,7 +170,7 @@ def _label_piece(piece: _Piece) -> None:
         try:
             rgb = read_rgb(piece.folder / name)
         except ValueError:
-            continue  # not a picture: it has no labels
+            continue  # it has no labels
         height, width = rgb.shape[:2]
         annotated, kept = piece.annotated.get(name), piece.kept.get(name)
         found, ignored = experts.detect_with_ignored(

@@ -25,9 +25,7 @@ class VideoFrames:
             ValueError: the file is no video, or has no such frame.
         """
         if path != self._path or frame < self._next:
-            self._capture = cv2.VideoCapture(str(path))
-            if not self._capture.isOpened():
-                raise ValueError(f"{path} is not a video that OpenCV can read, or is damaged")
+            self._capture = _opened(path)
             self._path, self._next = path, 0
         # Seeking by number is not exact in many formats: frames are counted by reading them.
         while self._next < frame:
@@ -61,15 +59,24 @@ def read_labelled(path: Path) -> np.ndarray:
     return _frames(path.with_name(name), int(frame))
 
 
+def _opened(path: Path) -> cv2.VideoCapture:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # on which OpenCV crashes
+        raise ValueError(f"{path}: a video's path must be UTF-8") from error
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise ValueError(f"{path} is not a video that OpenCV can read, or is damaged")
+    return capture
+
+
 def video_size(path: Path) -> tuple[int, int]:
     """Width and height of a video, px.
 
     Raises:
         ValueError: the file is no video.
     """
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise ValueError(f"{path} is not a video that OpenCV can read, or is damaged")
+    capture = _opened(path)
     size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     capture.release()
     return size

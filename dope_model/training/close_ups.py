@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.datasets.sources import part_labels
-from dope_model.pictures import read_rgb
+from dope_model.pictures import read_rgb, write_picture
 from dope_model.training.augmentation import NO_AUGMENTATION, random_view
 
 LABELS_FILE = "labels.npz"
@@ -51,7 +50,7 @@ def close_ups(
             is_left=seen.is_left, ignored=view.ignored[part], complete=view.complete[part],
         )  # fmt: skip
         file = f"{len(samples):05}.jpg"
-        cv2.imwrite(str(folder / file), view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        write_picture(folder / file, view.image)
         samples.append(Sample(file, size, size, {part: labelled}))
     written = LabelSet(samples, labels.about)
     written.save(folder / "labels.new")

@@ -130,7 +130,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 class Pictures:
-    """Still pictures, one after the other, again and again.
+    """Still pictures, one after the other, again and again, without those that cannot be read.
 
     Args:
         pictures: files, or arrays (H, W, 3) uint8 RGB.
@@ -138,18 +138,28 @@ class Pictures:
     """
 
     def __init__(self, pictures: Sequence[Path | np.ndarray], settings: SimpleNamespace):
-        self._pictures = pictures
+        self._pictures = list(pictures)
         self._settings = settings
         self._shown: tuple[int, np.ndarray] | None = None
         self.rate = settings.rate
 
     def frame(self, seconds: float) -> np.ndarray:
-        """The view at time `seconds` since the start, (H, W, 3) uint8 RGB."""
+        """The view at time `seconds` since the start, (H, W, 3) uint8 RGB.
+
+        Raises:
+            SourceError: a picture cannot be read: once for each, then always if there is no other.
+        """
+        if not self._pictures:
+            raise SourceError("none of the pictures can be read")
         number = int(seconds / self._settings.seconds_per_picture) % len(self._pictures)
         if self._shown is None or self._shown[0] != number:
             picture = self._pictures[number]
             if isinstance(picture, Path):
-                picture = read_picture(picture)
+                try:
+                    picture = read_picture(picture)
+                except SourceError:
+                    del self._pictures[number]
+                    raise
             self._shown = number, fit(picture, self._settings.max_side)
         picture = self._shown[1]
         return move(picture, seconds) if self._settings.motion else picture
@@ -256,6 +266,7 @@ class DemoCamera(Node):
         self._source = open_source(self.settings)
         self._publisher = self.create_publisher(Image, "image", AS_CAMERAS_DO)
         self._info_publisher = self.create_publisher(CameraInfo, "camera_info", AS_CAMERAS_DO)
+        self._fault = ""
         self._started = time.monotonic()
         self._timer = self.create_timer(1 / self._source.rate, self._publish)
         self.get_logger().info(
@@ -268,7 +279,9 @@ class DemoCamera(Node):
         try:
             rgb = self._source.frame(time.monotonic() - self._started)
         except SourceError as error:
-            self.get_logger().warning(f"no image: {error}", throttle_duration_sec=5.0)
+            if str(error) != self._fault:
+                self._fault = str(error)
+                self.get_logger().warning(f"no image: {error}")
             return
         header = Header(stamp=stamp, frame_id=self.settings.frame_id)
         # First, so that the node has it when it works on the image.

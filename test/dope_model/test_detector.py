@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
+import odd_pictures
 import pytest
 
 from dope_model.__main__ import main
@@ -163,6 +165,25 @@ def test_detect_keeps_pictures_of_one_name_apart(weights, picture, tmp_path):
     assert [n.endswith(("_a_1_png_poses.png", "_b_1_png_poses.png")) for n in drawn].count(
         True
     ) == 2
+
+
+def test_detect_passes_over_what_is_odd_in_a_folder(weights, picture, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    odd_pictures.add_unreadable(folder)
+    long = "l" * 245 + ".png"
+    for name in ("good.png", odd_pictures.NOT_UTF_8, long):
+        odd_pictures.write_png(folder / name, picture)
+    arguments = ["detect", str(folder), "--out", str(out), "--model", str(weights), "--engine"]
+    assert main([*arguments, "eager"]) == 1
+    found = [json.loads(line)["file"] for line in (out / "poses.jsonl").read_text().splitlines()]
+    assert [Path(file).name for file in found] == [odd_pictures.NOT_UTF_8, "good.png", long]
+    drawn = {path.name for path in out.glob("*.png")}
+    assert drawn == {"good_png_poses.png", odd_pictures.NOT_UTF_8[:-4] + "_png_poses.png"}
+    told = capsys.readouterr().err
+    for name in odd_pictures.UNREADABLE:
+        assert f"skipped: {folder / name} " in told
+    assert f"skipped: the drawing of {folder / long}: File name too long" in told
 
 
 def test_detect_goes_on_after_a_bad_picture(weights, picture, tmp_path, capsys):

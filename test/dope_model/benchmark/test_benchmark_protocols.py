@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 import numpy as np
 import pytest
@@ -412,6 +413,8 @@ def test_menpo_reads_pts_files_and_videos(tmp_path):
         assert abs(int(video(pictures[0].path, frame).mean()) - shade) < 6
     with pytest.raises(ValueError, match="ends after 3 frames"):
         video(pictures[0].path, 3)
+    with pytest.raises(ValueError, match="path must be UTF-8"):
+        video(pictures[0].path.rename(tmp_path / os.fsdecode(b"caf\xe9.avi")), 0)
 
 
 # --- COCO-WholeBody ------------------------------------------------------------------------------
@@ -586,6 +589,23 @@ def test_command_writes_a_report_and_resumes(lsp_folder, tmp_path, capsys):
     assert "0.667" in capsys.readouterr().out
     assert (tmp_path / "out" / "curve_1.png").stat().st_size > 1000
     assert (tmp_path / "out" / "worst_experts-fast.png").stat().st_size > 1000
+
+
+def test_pictures_that_cannot_be_read_are_named_and_left_out(lsp_folder, tmp_path, capsys):
+    folder, looked_at = lsp_folder
+    spoilt = sorted((folder / "images").iterdir())[0]
+    spoilt.unlink()
+    spoilt.mkdir()
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"other")
+    arguments = ["benchmark", "lspet", "--data", str(folder), "--out", str(tmp_path / "out"),
+                 "--mode", "realtime", "--model", "experts:fast", str(other)]  # fmt: skip
+    assert program.main(arguments) == 1
+    assert looked_at == [1, 2] * 2
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["pictures"] == 2
+    assert [row["PCK@0.2"] for row in report["rows"]] == [0.5, 0.5]
+    assert capsys.readouterr().err.count(f"skipped: {spoilt} is not a file") == 1
 
 
 def test_several_models_stand_in_one_table(lsp_folder, tmp_path):

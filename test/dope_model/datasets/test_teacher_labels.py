@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import odd_pictures
 import pytest
 
 from dope_model.__main__ import main
@@ -84,6 +85,21 @@ def test_pieces_are_labelled_once_and_merged(pictures, tmp_path, monkeypatch):
     assert np.allclose(labels.samples[-1].parts["body"].keypoints_2d, expected, atol=1 / 16)
     sheet = label_sheet(labels, pictures, 8)
     assert sheet.shape == (2 * 320, 6 * 320, 3)
+
+
+def test_odd_entries_are_named_and_passed_over(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(teacher_labels._LOADED, "thorough", RecordingExperts(tmp_path / "log"))
+    odd_pictures.add_unreadable(pictures)
+    odd_pictures.write_png(pictures / odd_pictures.NOT_UTF_8, np.full((80, 100, 3), 60, np.uint8))
+    command = ["label", str(pictures), "--out", str(tmp_path / "out")]
+    for _ in range(2):  # the second time nothing is labelled
+        assert main(command) == 1
+        told = capsys.readouterr().err
+        for name in odd_pictures.UNREADABLE:
+            assert f"skipped: {pictures / name} " in told
+    files = {sample.file for sample in LabelSet.load(tmp_path / "out" / "labels.npz")}
+    assert files == {*(f"{i:02d}.png" for i in range(60)), odd_pictures.NOT_UTF_8}
+    assert (tmp_path / "out" / "sheet.png").is_file()
 
 
 def test_shards_together_label_every_picture_once(pictures, tmp_path, monkeypatch, capsys):

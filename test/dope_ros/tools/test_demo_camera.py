@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import odd_pictures
 import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -81,6 +82,27 @@ def test_a_folder_is_shown_in_order_and_again(tmp_path):
     source = open_source(settings(source=str(tmp_path), seconds_per_picture=2.0))
     levels = [int(source.frame(seconds)[0, 0, 0]) for seconds in (0, 1.9, 2, 4, 5.9, 6)]
     assert levels == [50, 50, 0, 100, 100, 50]
+
+
+def test_what_cannot_be_read_in_a_folder_is_told_once_and_passed_over(tmp_path):
+    odd_pictures.add_unreadable(tmp_path)
+    write(tmp_path / "good.png", np.full((20, 30, 3), 50, np.uint8))
+    source = open_source(settings(source=str(tmp_path)))
+    told = []
+    for seconds in np.arange(0, 60, 0.5):
+        try:
+            assert (source.frame(seconds) == 50).all()
+        except SourceError as error:
+            told.append(str(error))
+    assert len(told) == len(odd_pictures.UNREADABLE)
+    for name in odd_pictures.UNREADABLE:
+        assert sum(f"{tmp_path / name} " in text for text in told) == 1
+    (tmp_path / "good.png").unlink()
+    source = open_source(settings(source=str(tmp_path)))
+    for _ in range(9):
+        with pytest.raises(SourceError) as error:
+            source.frame(0.0)
+    assert str(error.value) == "none of the pictures can be read"
 
 
 def test_a_still_camera_shows_the_picture_itself(tmp_path, astronaut):
