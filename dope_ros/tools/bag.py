@@ -145,7 +145,7 @@ def process_bag(
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
 
 
 def _storage_of(source: Path) -> str:
@@ -268,6 +268,10 @@ class _Worker:
                     self._keep(self._infos, raw, CAMERA_INFO)
                 elif connection.id in depths:
                     self._keep(self._depths, raw, IMAGE)
+            missing = self._reader.message_count - self.summary.messages
+            if missing > 0:  # rosbags passes over channels that metadata.yaml describes otherwise
+                text = "message that metadata.yaml counts was not found: give the file itself as IN"
+                self.summary.problems[text] = missing
         finally:
             # Also after an early end: at most a few images wait.
             while waiting:

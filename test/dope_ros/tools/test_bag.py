@@ -573,7 +573,10 @@ def test_channels_of_one_topic_and_type_become_one(tmp_path, monkeypatch, same_q
     file = tmp_path / "in" / "in.mcap"
     # The writer refuses two of one name.
     file.write_bytes(file.read_bytes().replace(b"/tf1", b"/tf0"))
-    work(file, tmp_path / "out", image_topic="/image")
+    # Its metadata.yaml still has /tf1.
+    told = work(tmp_path / "in", tmp_path / "of_folder", image_topic="/image").problems
+    assert [*told.values()] == ([] if same_qos else [1])
+    assert not work(file, tmp_path / "out", image_topic="/image").problems
     after = contents(tmp_path / "out")
     assert [one for one in after if "dope" not in one[0]] == contents(file)
     with Reader(tmp_path / "out") as reader:
