@@ -13,7 +13,7 @@ import numpy as np
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
 
-RATIOS = (1.0, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 9 / 16)
+RATIOS = (1.0, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 9 / 16)
 """Width over height."""
 # The colour beside an image, as in padding: the mean of ImageNet's pictures.
 _MEAN_COLOUR = (124, 116, 104)
