@@ -345,6 +345,7 @@ def test_an_expert_is_trained_on_owners_files(owners, tmp_path, nothing_held_out
     assert {path.parent.name for path in tmp_path.glob("data/*/labels.npz")} == set(sets)
 
 
+@pytest.mark.long
 def test_the_network_is_distilled_on_owners_files(owners, tmp_path, nothing_held_out):
     """Equation 1 and the losses of equation 3, with anchor poses of the experts."""
     write_picture(tmp_path / "pictures" / "a.png")
