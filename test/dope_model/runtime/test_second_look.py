@@ -98,8 +98,8 @@ def test_a_second_look_is_stored_with_the_weights(checkpoint, tmp_path, capsys):
         ((0.5, {"body": float("nan")}), "needs a size above 0"),
         ((0, {"body": 9}), "between 0 and 1, not 0"),
         ((0.5, {"foot": 9}), "foot; known: body, hand, face"),
-        ((0.5, {"body": 9}, 0), "above 0 and at most at 1, not 0"),
-        ((0.5, {"body": 9}, float("nan")), "above 0 and at most at 1, not nan"),
+        ((0.5, {"body": 9}, 0), "above 0 and at most 1, not 0"),
+        ((0.5, {"body": 9}, float("nan")), "above 0 and at most 1, not nan"),
     ],
 )
 def test_what_makes_no_sense_is_refused(look, why):
