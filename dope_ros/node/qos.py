@@ -13,34 +13,24 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+
+def _newest(depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=reliability,
+        durability=durability,
+    )
+
+
 # Best effort receives from both best effort and reliable cameras. Only the newest message matters:
 # with a depth of 1 a new message replaces a waiting one.
-NEWEST_MESSAGE = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.BEST_EFFORT,
-    durability=DurabilityPolicy.VOLATILE,
-)
+NEWEST_MESSAGE = _newest(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 # For messages that were published once, before the subscription.
-LATCHED = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-RESULTS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=5,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
+LATCHED = _newest(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+RESULTS = _newest(5, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 # The QoS that tf2 subscribes with.
-TRANSFORMS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=100,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
+TRANSFORMS = _newest(100, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 def overridable(profile: QoSProfile) -> dict:
@@ -48,12 +38,7 @@ def overridable(profile: QoSProfile) -> dict:
     `create_subscription`.
     """
     # A copy: rclpy writes the overrides into the profile.
-    copy = QoSProfile(
-        history=profile.history,
-        depth=profile.depth,
-        reliability=profile.reliability,
-        durability=profile.durability,
-    )
+    copy = _newest(profile.depth, profile.reliability, profile.durability)
     kinds = (
         QoSPolicyKind.HISTORY,
         QoSPolicyKind.DEPTH,
