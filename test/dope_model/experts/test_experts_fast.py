@@ -23,12 +23,6 @@ def fast():
 
 
 @pytest.fixture(scope="module")
-def astronaut() -> np.ndarray:
-    data = pytest.importorskip("skimage.data", reason="the picture is in scikit-image")
-    return data.astronaut()
-
-
-@pytest.fixture(scope="module")
 def found(fast, astronaut):
     return fast(astronaut)
 

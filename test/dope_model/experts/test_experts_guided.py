@@ -125,9 +125,8 @@ def guided():
         pytest.skip(str(error))
 
 
-def test_the_astronaut(guided):
-    data = pytest.importorskip("skimage.data", reason="the picture is in scikit-image")
-    found = guided(data.astronaut())
+def test_the_astronaut(guided, astronaut):
+    found = guided(astronaut)
     assert {part: len(detections) for part, detections in found.items()} == {
         "body": 1,
         "hand": 0,  # her hands are not in the picture

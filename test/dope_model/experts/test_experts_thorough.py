@@ -90,12 +90,6 @@ def thorough():
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
-def astronaut() -> np.ndarray:
-    data = pytest.importorskip("skimage.data", reason="the picture is in scikit-image")
-    return data.astronaut()
-
-
 def test_the_astronaut(thorough, astronaut):
     found, ignored = thorough.detect_with_ignored(astronaut)
     assert {part: len(detections) for part, detections in found.items()} == {
