@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 GRACE = 0.6
-"""Time for a clean shutdown after a signal, s."""
+"""A main thread that has not heard of a signal after this time is inside a library, s."""
+GOODBYE = 3.0
+"""Time for its last messages once it has, s: enough for a busy machine, rarely used up."""
 
 
 class StopSignals:
@@ -29,10 +31,11 @@ class StopSignals:
         asked: set by the first signal.
         wake: called then, in another thread; while it is None, there is nothing to say goodbye to,
             and the process ends at once.
+        heard: to be set by the main thread once it stops.
     """
 
     def __init__(self) -> None:
-        self.asked = threading.Event()
+        self.asked, self.heard = threading.Event(), threading.Event()
         self.wake: Callable[[], None] | None = None
         self._pipe, written = os.pipe()
         os.set_blocking(written, False)
@@ -49,7 +52,8 @@ class StopSignals:
         self.asked.set()
         if self.wake is not None:
             self.wake()
-            time.sleep(GRACE)
+            if self.heard.wait(GRACE):
+                time.sleep(GOODBYE)
         end_process()
 
 
@@ -121,6 +125,7 @@ def run_node(
         stop.wake = lambda: told.set_result(None)
         if not stop.asked.is_set():
             executor.spin_until_future_complete(told)
+        stop.heard.set()
     except ExternalShutdownException:
         pass
     except cannot_start as error:

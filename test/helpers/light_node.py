@@ -63,6 +63,7 @@ class LightDetector:
         if self._seconds < 1:
             time.sleep(self._seconds)
         else:
+            print("at work", flush=True)
             in_a_library(int(self._seconds))
         if not rgb.any():
             raise RuntimeError("an all-black image")
