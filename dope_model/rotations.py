@@ -113,13 +113,45 @@ BONES: tuple[Bone, ...] = (
 """Parents come before their children."""
 BONE_INDEX = {bone.name: b for b, bone in enumerate(BONES)}
 
+
+def _bones(*names: str) -> list[int]:
+    """Indices of the right and the left bones of these names."""
+    return [BONE_INDEX[f"{side}_{name}"] for side in ("right", "left") for name in names]
+
+
+_COUNTS = {slot: len({"body": BODY, "hand": HAND, "face": FACE84}[part])
+           for slot, part in PART_SLOTS.items()}  # fmt: skip
+_FIRST = dict(zip(_COUNTS, np.cumsum([0, *_COUNTS.values()]).tolist(), strict=False))
+"""The first joint of each part where all parts are in one array."""
+
+
+def _columns(slot: str, joints: tuple[int, ...]) -> list[int]:
+    """Four joints of that array whose mean is that of one, two or four joints of a part."""
+    return [_FIRST[slot] + joint for joint in joints * (4 // len(joints))]
+
+
 _PARENTS = np.array([-1 if bone.parent is None else BONE_INDEX[bone.parent] for bone in BONES])
-_JOINTS = {"body": len(BODY), "hand": len(HAND), "face": len(FACE84)}
-_BENDS = {
-    "upper_arm": {"right": _UP, "left": _DOWN},
-    "thigh": {"right": (1.0, 0.0, 0.0), "left": (1.0, 0.0, 0.0)},
-}
-"""The axis about which the next joint bends, in the rest pose."""
+_REST = np.array([bone.rest for bone in BONES])
+_STARTS = np.array([_columns(bone.slot, bone.start) for bone in BONES])
+_ENDS = np.array([_columns(bone.slot, bone.end or bone.start) for bone in BONES])
+_PELVIS, _CHEST, _NECK, _HEAD_BONE = range(4)
+_TRUNK_ENDS = np.array([_HIPS, _SHOULDERS]).T
+_HANDS = _bones("hand")
+_KNUCKLES = np.array(
+    [_STARTS[b, 0] for b in _bones(*(f"{finger}_proximal" for finger in FINGERS[1:]))]
+)
+# Bones whose ends bend, each with the next one and the axis of the bend in the rest pose.
+_BENDING, _FOLLOWING = _bones("upper_arm", "thigh"), _bones("forearm", "shin")
+_BEND_AXES = np.array([_UP, (1, 0, 0), _DOWN, (1, 0, 0)], float)
+# By the number of bones between them and the hand.
+_FINGER_BONES = [
+    _bones(thumb, *(f"{finger}_{bone}" for finger in FINGERS[1:]))
+    for thumb, bone in (
+        ("thumb_metacarpal", "proximal"),
+        ("thumb_proximal", "intermediate"),
+        ("thumb_distal", "distal"),
+    )
+]
 _STRAIGHT, _BENT = 0.15, 0.40
 """Sines of a bend: a smaller one does not turn the bone about its length, a larger one fully."""
 _ARM_LOWERED = np.radians(45)
@@ -157,10 +189,15 @@ def bone_rotations(joints: Mapping[str, np.ndarray]) -> np.ndarray:
         ValueError: an unknown slot, or a wrong shape.
     """
     points = _checked(joints)
-    turns: dict[str, np.ndarray] = {}
-    for bone in BONES:
-        turns[bone.name] = _turn_of(bone, points, turns)
-    return quaternions(np.stack([turns[bone.name] for bone in BONES], axis=-3))
+    along = _unit(points[..., _ENDS, :].mean(axis=-2) - points[..., _STARTS, :].mean(axis=-2))
+    turns = np.full((*along.shape, 3), np.nan)
+    turns[..., [_PELVIS, _CHEST], :, :] = _trunk(points, along)
+    turns[..., _NECK, :, :] = _swung(turns[..., _CHEST, :, :], _REST[_NECK], along[..., _NECK, :])
+    face = _face(points[..., _FIRST["face"] :, :])
+    turns[..., _HEAD_BONE, :, :] = np.where(np.isnan(face), turns[..., _NECK, :, :], face)
+    _turn_limbs(turns, along)
+    _turn_hands(turns, along, points)
+    return quaternions(turns)
 
 
 def person_rotations(person: WholeBody) -> np.ndarray:
@@ -212,13 +249,13 @@ def quaternions(matrices: np.ndarray) -> np.ndarray:
     return _positive(_unit(best))
 
 
-def _checked(joints: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The joints by slot, all slots with the same leading shape, NaN for those left out."""
+def _checked(joints: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The joints of all parts in one array (..., J, 3), NaN for those left out."""
     points: dict[str, np.ndarray] = {}
     for slot, given in joints.items():
         if slot not in PART_SLOTS:
             raise ValueError(f"no part {slot!r}; known: {', '.join(PART_SLOTS)}")
-        count = _JOINTS[PART_SLOTS[slot]]
+        count = _COUNTS[slot]
         array = np.asarray(given, np.float64)
         if array.shape[-2:] not in ((count, 3), (count + (slot == "body"), 3)):
             raise ValueError(f"{slot} has shape {array.shape}, not (..., {count}, 3)")
@@ -226,53 +263,44 @@ def _checked(joints: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     leading = {array.shape[:-2] for array in points.values()} or {()}
     if len(leading) > 1:
         raise ValueError(f"parts of different numbers of people: {sorted(leading)}")
-    for slot, part in PART_SLOTS.items():
-        points.setdefault(slot, np.full((*next(iter(leading)), _JOINTS[part], 3), np.nan))
-    return points
+    for slot, count in _COUNTS.items():
+        points.setdefault(slot, np.full((*next(iter(leading)), count, 3), np.nan))
+    return np.concatenate([points[slot] for slot in _COUNTS], axis=-2)
 
 
-def _turn_of(bone: Bone, points: dict[str, np.ndarray], turns: dict[str, np.ndarray]) -> np.ndarray:
-    """The rotation (..., 3, 3) of a bone whose parents' `turns` are known."""
-    side, _, kind = bone.name.partition("_")
-    if bone.name in ("pelvis", "chest"):
-        return _trunk(bone, points["body"])
-    if bone.name == "head":
-        of_face = _face(points["face"])
-        return np.where(np.isnan(of_face), turns["neck"], of_face)
-    part = points[bone.slot]
-    along = _way(part, bone.start, bone.end)
-    if kind == "hand":
-        index, little = (
-            _way(part, bone.start, (HAND.index[f"{finger}_mcp"],)) for finger in ("index", "little")
-        )
-        across = little - index
-        return _frame(along, across) @ _frame(np.array(bone.rest), np.array([0, 0, 1.0])).T
-    parent = turns[bone.parent]
-    if kind.endswith("proximal") and not kind.startswith("thumb"):
-        # A finger bends across its own metacarpal, and the metacarpals fan out.
-        metacarpal = _way(part, (0,), bone.start)
-        palm = parent[..., :, 1]
-        parent = _frame(metacarpal, palm) @ _frame(np.array(bone.rest), np.array(_DOWN)).T
-    if kind not in _BENDS:
-        return _swung(parent, bone.rest, along)
-    if kind == "upper_arm":
-        lowered = _about(np.array([0, 0, 1.0]), np.array(_ARM_LOWERED * bone.rest[0]))
-        rest = lowered @ bone.rest
-        swung = _swung(parent, rest, along) @ lowered
-    else:
-        swung = _swung(parent, bone.rest, along)
-    following = BONES[BONE_INDEX[bone.name] + 1]
-    onward = _way(part, following.start, following.end)
-    return _bent(swung, along, onward, np.array(bone.rest), np.array(_BENDS[kind][side]))
+def _trunk(points: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Pelvis and chest: x along hips or shoulders, y down the trunk or else, for the chest, down
+    from the head."""
+    across = _unit(points[..., _TRUNK_ENDS[1], :] - points[..., _TRUNK_ENDS[0], :])
+    down = np.repeat(-along[..., _PELVIS, None, :], 2, axis=-2)
+    down[..., 1, :] = np.where(np.isnan(down[..., 1, :]), -along[..., _NECK, :], down[..., 1, :])
+    return _frame(across, down)
 
 
-def _trunk(bone: Bone, body: np.ndarray) -> np.ndarray:
-    """x along the hips or shoulders, y down the trunk; down from the head where no hips are."""
-    right, left = _HIPS if bone.name == "pelvis" else _SHOULDERS
-    down = _way(body, _SHOULDERS, _HIPS)
-    if bone.name == "chest":
-        down = np.where(np.isnan(down), _way(body, _HEAD, _SHOULDERS), down)
-    return _frame(_way(body, (right,), (left,)), down)
+def _turn_limbs(turns: np.ndarray, along: np.ndarray) -> None:
+    """Fill in arms and legs up to wrists and ankles."""
+    upper = along[..., _BENDING, :]
+    parents = turns[..., _PARENTS[_BENDING], :, :] @ _LOWERED
+    swung = _swung(parents, _REST[_BENDING], upper)
+    turns[..., _BENDING, :, :] = _bent(swung, upper, along[..., _FOLLOWING, :])
+    lower = along[..., _FOLLOWING, :]
+    turns[..., _FOLLOWING, :, :] = _swung(turns[..., _BENDING, :, :], _REST[_FOLLOWING], lower)
+
+
+def _turn_hands(turns: np.ndarray, along: np.ndarray, points: np.ndarray) -> None:
+    """Fill in hands and fingers."""
+    wrists = np.repeat(_STARTS[_HANDS, 0], 4)
+    metacarpals = _unit(points[..., _KNUCKLES, :] - points[..., wrists, :])
+    across = metacarpals[..., [3, 7], :] - metacarpals[..., [0, 4], :]  # from index to little
+    turns[..., _HANDS, :, :] = _frame(along[..., _HANDS, :], across) @ _HANDS_BACK
+    # A finger bends across its own metacarpal, and the metacarpals fan out.
+    parents = turns[..., _PARENTS[_FINGER_BONES[0]], :, :]
+    fingers = [1, 2, 3, 4, 6, 7, 8, 9]
+    palms = parents[..., fingers, :, :][..., 1]
+    parents[..., fingers, :, :] = _frame(metacarpals, palms) @ _METACARPALS_BACK
+    for bones in _FINGER_BONES:
+        turns[..., bones, :, :] = _swung(parents, _REST[bones], along[..., bones, :])
+        parents = turns[..., bones, :, :]
 
 
 def _face(face: np.ndarray) -> np.ndarray:
@@ -289,14 +317,14 @@ def _mean(points: np.ndarray) -> np.ndarray:
     return np.where(known, points, 0).sum(axis=-2) / np.where(count, count, np.nan)
 
 
-def _way(points: np.ndarray, start: tuple[int, ...], end: tuple[int, ...]) -> np.ndarray:
-    """Unit vectors (..., 3) from the mean of some joints to that of others."""
-    return _unit(points[..., list(end), :].mean(axis=-2) - points[..., list(start), :].mean(-2))
-
-
 def _unit(vectors: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(length > 1e-9, length, np.nan)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As np.cross, several times faster on few vectors."""
+    return a[..., [1, 2, 0]] * b[..., [2, 0, 1]] - a[..., [2, 0, 1]] * b[..., [1, 2, 0]]
 
 
 def _frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -305,21 +333,22 @@ def _frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     apart = np.linalg.norm(aside, axis=-1, keepdims=True)
     limit = _DEGENERATE * np.linalg.norm(second, axis=-1, keepdims=True)
     y = aside / np.where(apart > limit, apart, np.nan)
-    return np.stack([first + 0 * y, y, np.cross(first, y)], axis=-1)
+    return np.stack([first + 0 * y, y, _cross(first, y)], axis=-1)
 
 
 def _cross_matrix(v: np.ndarray) -> np.ndarray:
     """(..., 3, 3) that takes a vector to its cross product with `v`."""
-    return np.cross(v[..., None, :], np.eye(3)).swapaxes(-1, -2)
+    return (v @ _LEVI_CIVITA).reshape(*v.shape, 3)
 
 
-def _swung(parent: np.ndarray, rest, along: np.ndarray) -> np.ndarray:
-    """The parent's rotation, then the shortest one that turns its `rest` to `along`."""
-    start = parent @ np.asarray(rest, float)
-    cross = _cross_matrix(np.cross(start, along))
+def _swung(parents: np.ndarray, rest: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """The parents' rotations (..., 3, 3), each with the shortest one that turns the bone's `rest`
+    (3,) to `along` after it."""
+    start = (parents @ rest[..., None])[..., 0]
+    cross = _cross_matrix(_cross(start, along))
     cosine = (start * along).sum(axis=-1)[..., None, None]
     turn = np.eye(3) + cross + cross @ cross / np.where(cosine > -1 + 1e-6, 1 + cosine, np.nan)
-    return turn @ parent
+    return turn @ parents
 
 
 def _about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
@@ -329,25 +358,39 @@ def _about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return np.eye(3) + sine * cross + (1 - cosine) * (cross @ cross)
 
 
-def _bent(
-    swung: np.ndarray, along: np.ndarray, onward: np.ndarray, rest: np.ndarray, axis: np.ndarray
-) -> np.ndarray:
-    """The rotation `swung` of a bone, turned about its direction `along` as its end is bent.
+def _bent(swung: np.ndarray, along: np.ndarray, onward: np.ndarray) -> np.ndarray:
+    """The rotations `swung` (..., 4, 3, 3) of _BENDING, each turned about its direction `along` as
+    the joint at its end is bent; the bones after it go `onward`.
 
-    The next bone, in direction `onward`, bends about `axis` in the rest pose. Between a straight
-    and a bent joint the turn fades in, so that a small movement makes a small difference.
+    Between a straight and a bent joint the turn fades in, so that a small movement makes a small
+    difference.
     """
-    normal = np.cross(along, onward)
+    normal = _cross(along, onward)
     sine = np.linalg.norm(normal, axis=-1)
     share = np.clip((sine - _STRAIGHT) / (_BENT - _STRAIGHT), 0, 1)
     share = np.where(np.isnan(share), 0, share)  # no next bone: as straight
-    hinge = swung @ axis
-    angle = np.arctan2((np.cross(hinge, normal) * along).sum(-1), (hinge * normal).sum(-1))
+    hinge = (swung @ _BEND_AXES[..., None])[..., 0]
+    angle = np.arctan2((_cross(hinge, normal) * along).sum(-1), (hinge * normal).sum(-1))
     partly = _about(along, np.where(share > 0, angle * share, 0)) @ swung
     # Wholly bent: the joints say all, whatever the parent.
-    wholly = _frame(along, normal) @ _frame(rest, axis).T
+    wholly = _frame(along, normal) @ _BENDS_BACK
     return np.where((share == 1)[..., None, None], wholly, partly)
 
 
 def _positive(rotations: np.ndarray) -> np.ndarray:
     return np.where(rotations[..., 3:] < 0, -rotations, rotations)
+
+
+def _back(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """From axes of two directions to those of the rest pose, in which they have these values."""
+    return _frame(first, np.broadcast_to(second, first.shape)).swapaxes(-1, -2)
+
+
+_LEVI_CIVITA = np.cross(np.eye(3)[:, None], np.eye(3)).swapaxes(1, 2).reshape(3, 9)
+_LOWERED = _about(
+    np.array([0, 0, 1.0]),
+    _ARM_LOWERED * np.array([-1.0, 0, 1, 0]),  # no legs
+)
+_BENDS_BACK = _back(_REST[_BENDING], _BEND_AXES)
+_HANDS_BACK = _back(_REST[_HANDS], np.array([0, 0, 1.0]))
+_METACARPALS_BACK = _back(np.repeat(_REST[_HANDS], 4, axis=0), np.array(_DOWN))
