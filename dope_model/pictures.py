@@ -37,24 +37,37 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         ValueError: it is not a file that can be read, or not a picture that OpenCV can read.
     """
+    return cv2.cvtColor(decode_file(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def decode_file(path: Path, flags: int) -> np.ndarray:
+    """What `cv2.imread` returns, for names that it cannot take, too.
+
+    Raises:
+        ValueError: as `read_rgb`.
+    """
     data = np.frombuffer(read_bytes(path), np.uint8)
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        if bgr is None:
-            raise ValueError(f"{path} is not a picture, or is damaged")
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        pixels = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:  # such as too many pixels
         raise ValueError(f"{path} cannot be decoded by OpenCV: {error.err}") from error
+    if pixels is None:
+        raise ValueError(f"{path} is not a picture, or is damaged")
+    return pixels
 
 
-def write_picture(path: Path, rgb: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB in the format of the path's ending.
+def write_picture(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:
+    """Write (H, W, 3) uint8 RGB or (H, W) grey values in the format of the path's ending.
+
+    Args:
+        flags: of `cv2.imencode`.
 
     Raises:
         OSError: it could not be written.
     """
     # Not imwrite: it crashes on names that are not UTF-8.
-    good, data = cv2.imencode(path.suffix, np.ascontiguousarray(rgb[..., ::-1]))
+    bgr = np.ascontiguousarray(pixels[..., ::-1]) if pixels.ndim == 3 else pixels
+    good, data = cv2.imencode(path.suffix, bgr, flags)
     if not good:
         raise OSError(f"{path} could not be written")
     path.write_bytes(data)

@@ -19,6 +19,7 @@ import numpy as np
 from dope_model.camera.placement import Intrinsics
 from dope_model.datasets.conversions import RHD, RHD_JOINTS
 from dope_model.datasets.files import read_pickle, require_files
+from dope_model.pictures import decode_file
 
 WHERE = "RHD is the folders training and evaluation of RHD_published_v2.zip"
 LEFT_MASK, RIGHT_MASK = (2, 17), (18, 33)
@@ -94,13 +95,11 @@ def prominent_hand(picture: RhdPicture) -> RhdHand:
     Without a mask, the hand with more visible joints, and if both have the same number, the larger.
     """
     if picture.mask.is_file():
-        mask = cv2.imread(str(picture.mask), cv2.IMREAD_GRAYSCALE)
-        if mask is not None:
-            left, right = (
-                int(((mask >= low) & (mask <= high)).sum())
-                for low, high in (LEFT_MASK, RIGHT_MASK)
-            )  # fmt: skip
-            return picture.hands[left > right]
+        mask = decode_file(picture.mask, cv2.IMREAD_GRAYSCALE)
+        left, right = (
+            int(((mask >= low) & (mask <= high)).sum()) for low, high in (LEFT_MASK, RIGHT_MASK)
+        )
+        return picture.hands[left > right]
     return max(
         picture.hands,
         key=lambda hand: (hand.visible.sum(), np.ptp(hand.keypoints_2d, axis=0).max()),

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from dope_model.cache import cache_folder
+from dope_model.pictures import decode_file
 
 PACKAGES_COMMAND = "pip install anny==0.6.2 moderngl scipy"
 PREPARE_COMMAND = "python -m dope_model.rendering.prepare"
@@ -152,9 +153,10 @@ class Wardrobe:
 @lru_cache(maxsize=256)
 def read_texture(path: Path) -> np.ndarray:
     """(H, W, 3 or 4) uint8 RGB or RGBA, first row at the top; not to be written to."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(f"{path} is not a picture, or is damaged: {PREPARE_COMMAND}")
+    try:
+        image = decode_file(path, cv2.IMREAD_UNCHANGED)
+    except ValueError as error:
+        raise ValueError(f"{error}: {PREPARE_COMMAND}") from error
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     order = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB

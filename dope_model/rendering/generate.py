@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from dope_model.datasets.labels import LabelSet, Sample
+from dope_model.pictures import write_picture
 from dope_model.processes import in_processes
 from dope_model.rendering import RENDERING_VERSION
 from dope_model.rendering.assets import Wardrobe, manifest
@@ -206,15 +207,9 @@ def _part_file(out: Path, number: int) -> Path:
 def _render_one(studio: Studio, out: Path, number: int) -> None:
     """Write picture, mask, and last the labels, whose presence marks a finished picture."""
     image = studio.image(number)
-    bgr = np.ascontiguousarray(image.rgb[..., ::-1])
     quality = [cv2.IMWRITE_JPEG_QUALITY, image.quality] if studio.settings.effects else []
-    mask = out / "masks" / f"{number:06d}.png"
-    for path, pixels, flags in (
-        (out / image.sample.file, bgr, quality),
-        (mask, image.frame.person, []),
-    ):
-        if not cv2.imwrite(str(path), pixels, flags):
-            raise OSError(f"{path} could not be written")
+    write_picture(out / image.sample.file, image.rgb, quality)
+    write_picture(out / "masks" / f"{number:06d}.png", image.frame.person)
     target = _part_file(out, number)
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
     LabelSet([image.sample]).save(temporary)
