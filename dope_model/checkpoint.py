@@ -19,10 +19,10 @@ from dope_model.hints import NETWORK_PACKAGES, pip_install
 from dope_model.network.config import (
     MODES,
     REGRESSION_WEIGHT,
+    CoarseScale,
     Mode,
     NetworkConfig,
     PartConfig,
-    SecondLook,
 )
 from dope_model.postprocess.scores import ScoreCurves
 from dope_model.postprocess.settings import IntegrationSettings
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 FORMAT_KEY = "dope_ros_format"
 FORMAT_VERSION = "1"
+RENAMED = {
+    "second_look": "coarse_scale", "th_double": "th_duplicate", "sure_power": "confidence_exponent",
+    "norms_learn": "train_batch_norms",
+}  # fmt: skip
+"""Settings in files of earlier versions, by their names there, and their names today."""
 HEADER_STEP = 2**16
 """The tensors of our files start at a multiple of this, bytes."""
 
@@ -54,7 +59,7 @@ class Checkpoint:
         integration: by part.
         curves: by part, what makes probabilities of its scores; a part may have none.
         about: free text by topic: training data, licence, measured quality.
-        second_look: second scale for larger people; None: there is none.
+        coarse_scale: second scale for larger people; None: there is none.
         input_ranges: lowest and highest input of the convolutions that run in INT8, by the names of
             their layers; empty: not measured. They belong to the weights: drop them when the
             weights change.
@@ -67,7 +72,7 @@ class Checkpoint:
     integration: dict[str, IntegrationSettings] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
     curves: dict[str, ScoreCurves] = field(default_factory=dict)
-    second_look: SecondLook | None = None
+    coarse_scale: CoarseScale | None = None
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     file: Path | None = None
 
@@ -83,11 +88,11 @@ class Checkpoint:
             for name, part in self.config.parts.items()
         }
 
-    def looks(self, mode: Mode) -> list[Mode]:
+    def scale_modes(self, mode: Mode) -> list[Mode]:
         """The modes of both scales if `mode` is that of the first."""
-        if self.second_look is None:
+        if self.coarse_scale is None:
             return [mode]
-        return self.second_look.modes(mode, self.config.parts)
+        return self.coarse_scale.modes(mode, self.config.parts)
 
     def build(self, mode: Mode | None = None) -> DopeNetwork:
         """The network with these weights, on the CPU in float32, in evaluation mode.
@@ -137,8 +142,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
         "curves": {name: curves.to_dict() for name, curves in checkpoint.curves.items()},
         "about": checkpoint.about,
     }
-    if checkpoint.second_look is not None:
-        description["second_look"] = asdict(checkpoint.second_look)
+    if checkpoint.coarse_scale is not None:
+        description["coarse_scale"] = asdict(checkpoint.coarse_scale)
     if checkpoint.input_ranges:
         description["input_ranges"] = {
             name: [float(f"{end:.5g}") for end in ends]
@@ -147,6 +152,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path, half: bool = False
     metadata = {FORMAT_KEY: FORMAT_VERSION, "description": json.dumps(description)}
     save_file(state, str(path), metadata)
     _pad_header(Path(path))
+
+
+def with_todays_names(values: Any) -> Any:
+    """What JSON gave, with the keys in RENAMED under their names of today."""
+    if not isinstance(values, dict):
+        return values
+    return {RENAMED.get(name, name): with_todays_names(value) for name, value in values.items()}
 
 
 def _pad_header(path: Path) -> None:
@@ -259,7 +271,7 @@ def _read_description(path: Path) -> Checkpoint:
             f"{FORMAT_VERSION}; update the program"
         )
     try:
-        description = json.loads(metadata["description"])
+        description = with_todays_names(json.loads(metadata["description"]))
         return Checkpoint(
             config=NetworkConfig.from_dict(description["network"]),
             state={},
@@ -273,8 +285,10 @@ def _read_description(path: Path) -> Checkpoint:
                 for name, curves in description.get("curves", {}).items()
             },
             about=description["about"],
-            second_look=(
-                SecondLook(**description["second_look"]) if "second_look" in description else None
+            coarse_scale=(
+                CoarseScale(**description["coarse_scale"])
+                if "coarse_scale" in description
+                else None
             ),
             input_ranges={
                 name: (float(low), float(high))

@@ -27,11 +27,11 @@ def run_info(options: argparse.Namespace) -> int:
         f"  made for {mode.min_size} px, {mode.proposals} proposals, "
         f"{'FP16' if mode.half else 'float32'}"
     )
-    if look := checkpoint.second_look:
-        sizes = ", ".join(f"{part} {size:g} px" for part, size in look.largest.items())
+    if coarse := checkpoint.coarse_scale:
+        sizes = ", ".join(f"{part} {size:g} px" for part, size in coarse.largest.items())
         print(
-            f"  a second scale of {look.scale:g} for instances larger than {sizes}, "
-            f"{look.mode_after(mode).proposals} proposals"
+            f"  a second scale of {coarse.scale:g} for instances larger than {sizes}, "
+            f"{coarse.mode_after(mode).proposals} proposals"
         )
     if ranges := checkpoint.input_ranges:
         print(f"  {len(ranges)} convolutions in eight bits on engine int8")

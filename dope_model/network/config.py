@@ -67,8 +67,8 @@ def padded_shape(height: int, width: int, mode: Mode) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class SecondLook:
-    """The second scale of multi-scale inference, see `dope_model.runtime.looks`.
+class CoarseScale:
+    """The second scale of multi-scale inference, see `dope_model.runtime.scales`.
 
     Attributes:
         scale: of the smaller copy, relative to the input of the first scale.

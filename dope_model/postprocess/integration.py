@@ -64,9 +64,9 @@ def integrate(candidates: Candidates, settings: IntegrationSettings) -> PartDete
         candidates.classes[seeds[order]] >= settings.K if candidates.part == "hand" else None,
         seen[..., 2],
     )
-    if not settings.th_double:
+    if not settings.th_duplicate:
         return found
-    return found.select(_without_doubles(found.keypoints_2d, candidates, settings.th_double))
+    return found.select(_without_doubles(found.keypoints_2d, candidates, settings.th_duplicate))
 
 
 def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) -> np.ndarray:
@@ -206,9 +206,9 @@ def _best_modes(
 def _joint_weights(candidates: Candidates, settings: IntegrationSettings) -> np.ndarray:
     """The weight of each candidate for each joint (M, J)."""
     weights = np.repeat(candidates.scores[:, None], candidates.joint_count, axis=1)
-    if settings.sure_power:
+    if settings.confidence_exponent:
         confidence = np.clip(candidates.confidence, *_CONFIDENCE_RANGE)
-        weights = weights * (confidence / (1 - confidence)) ** settings.sure_power
+        weights = weights * (confidence / (1 - confidence)) ** settings.confidence_exponent
     if candidates.part == "body":
         # Upper bodies begin at K, and the authors' code leaves out the first of their classes:
         # checkpoints give the results that theirs gives.

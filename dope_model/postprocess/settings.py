@@ -33,8 +33,8 @@ class IntegrationSettings:
             plain and the left-right swapped distance.
         min_mode_score: no further mode of a group is searched below this seed score.
         th_persondetect: lowest score of a mode that becomes a detection.
-        th_double: duplicate-pose suppression, an addition to LCR-Net++. A detection is left out if
-            its joints are on average nearer to a better one's than this share of the latter's
+        th_duplicate: duplicate-pose suppression, an addition to LCR-Net++. A detection is left out
+            if its joints are on average nearer to a better one's than this share of the latter's
             longer side, or of the geometric mean of both if it is smaller: a small person beside a
             large one is no duplicate. 0: off. With a large `th_iou` a person would be reported once
             per size of box.
@@ -42,8 +42,9 @@ class IntegrationSettings:
             within this share of the best pose's longer side of the position with most of the best
             ones' scores. 0: the mean over all, as in LCR-Net++. With heat maps some candidates
             point at one limb and others at another one, and the mean is neither.
-        sure_power: the weight of a candidate for a joint is its score times the odds of the joint's
-            confidence (`Candidates.confidence`) to this power. 0: the score alone, as in LCR-Net++.
+        confidence_exponent: the weight of a candidate for a joint is its score times the odds of
+            the joint's confidence (`Candidates.confidence`) to this power. 0: the score alone, as
+            in LCR-Net++.
     """
 
     K: int
@@ -53,9 +54,9 @@ class IntegrationSettings:
     iou_func: str = "bbox"
     min_mode_score: float = 0.05
     th_persondetect: float = 0.002
-    th_double: float = 0.0
+    th_duplicate: float = 0.0
     th_joint: float = 0.0
-    sure_power: float = 0.0
+    confidence_exponent: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iou_func not in _BOX_OVERLAPS and self.overlap_joints_name not in OVERLAP_JOINTS:

@@ -13,8 +13,8 @@ from dope_model.errors import Failure
 from dope_model.network.config import Mode
 from dope_model.postprocess.candidates import Candidates
 from dope_model.runtime.canvas import Canvas, canvas_for
-from dope_model.runtime.looks import candidates_that_count
 from dope_model.runtime.packed import PackedLayout
+from dope_model.runtime.scales import candidates_that_count
 
 GraphRunner = Callable[[np.ndarray], np.ndarray]
 """An RGB image (H, W, 3) uint8 of a canvas's size to the packed candidates, see `PackedLayout`."""
@@ -35,7 +35,7 @@ class Engine(ABC):
 
     def __init__(self, checkpoint: Checkpoint, mode: Mode) -> None:
         self.checkpoint, self.mode = checkpoint, mode
-        self.modes = checkpoint.looks(mode)
+        self.modes = checkpoint.scale_modes(mode)
         self.min_scores = checkpoint.min_candidate_scores()
         self._lock = threading.Lock()
 
@@ -66,7 +66,7 @@ class Engine(ABC):
         image = canvas.fit(rgb)
         with self._lock:
             looks = self.look(image, canvas)
-        found = candidates_that_count(looks, self.checkpoint.second_look)
+        found = candidates_that_count(looks, self.checkpoint.coarse_scale)
         return {part: canvas.back(own, height, width) for part, own in found.items()}
 
 

@@ -38,7 +38,9 @@ def export_onnx(
     require_exporter()
     network = for_inference(checkpoint.build(mode), variant.half)
     size = canvas.height, canvas.width
-    graph = StaticGraph(network, checkpoint.looks(mode), size, candidates, variant.pooling).eval()
+    graph = StaticGraph(
+        network, checkpoint.scale_modes(mode), size, candidates, variant.pooling
+    ).eval()
     example = torch.zeros(canvas.shape, dtype=torch.uint8)
     new = path.with_suffix(f".new{os.getpid()}")
     try:

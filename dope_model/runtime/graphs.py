@@ -96,7 +96,7 @@ def write_index(checkpoint: Checkpoint, mode: Mode, weights: Path, graphs: Seque
 
 
 def _identity(checkpoint: Checkpoint, mode: Mode, weights: Path) -> dict[str, object]:
-    looks = [asdict(look) for look in checkpoint.looks(mode)]
+    looks = [asdict(look) for look in checkpoint.scale_modes(mode)]
     _, begin = read_header(weights)
     return {
         "revision": REVISION, "network": checkpoint.config.to_dict(), "looks": looks,
@@ -134,7 +134,7 @@ def _beside(checkpoint: Checkpoint, mode: Mode, canvas: Canvas) -> tuple[Path | 
 def weights_digest(checkpoint: Checkpoint, mode: Mode) -> str:
     """A hash of everything that determines a graph, except canvas and variant."""
     digest = hashlib.sha256(f"{__version__} {REVISION}".encode())
-    looks = [asdict(look) for look in checkpoint.looks(mode)]
+    looks = [asdict(look) for look in checkpoint.scale_modes(mode)]
     digest.update(json.dumps([checkpoint.config.to_dict(), looks], sort_keys=True).encode())
     if checkpoint.file is not None:
         digest.update(tensors_digest(checkpoint.file).encode())

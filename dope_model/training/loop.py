@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dope_model.checkpoint import Checkpoint, save_checkpoint
+from dope_model.checkpoint import Checkpoint, save_checkpoint, with_todays_names
 from dope_model.errors import Failure
 from dope_model.network.backbone import stages_of
 from dope_model.network.dope import DopeNetwork
@@ -40,7 +40,7 @@ from dope_model.training.data import (
 )
 from dope_model.training.distributed import mean_over_processes, rank, world_size
 from dope_model.training.movenet import open_gates
-from dope_model.training.norms import let_norms_learn
+from dope_model.training.norms import unfreeze_batch_norms
 from dope_model.training.optimizer import made_fast, make_optimizer, sizes_of
 from dope_model.training.settings import TrainingSettings
 from dope_model.training.shared_pictures import SharedPictures
@@ -50,7 +50,7 @@ STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 LOG_FILE = "losses.jsonl"
 PICTURES_FILE = "pictures.raw"
-_LOOK = 128  # views
+_SAMPLES = 128  # views that give batch norms their first statistics
 _LARGEST_GRADIENT = 10.0  # norm; early steps of an RPN can explode
 
 
@@ -113,11 +113,11 @@ class Trainer:
         self._check_backgrounds()
         begun = self._saved_state()
         trained_stages = _freeze(self.network, s.frozen_stages)
-        if s.norms_learn:
+        if s.train_batch_norms:
             # A run that was begun brings their statistics.
             self.network.to(self.device)
-            look = None if begun else self._look
-            let_norms_learn(self.network.backbone, trained_stages, look)
+            run = None if begun else self._run_on_samples
+            unfreeze_batch_norms(self.network.backbone, trained_stages, run)
         made_fast(self.network, self.device, s.mixed_precision)
         self.sizes = begun.get("sizes") or sizes_of(self.network)
         self.optimizer = make_optimizer(self.network, s, self.sizes)
@@ -165,10 +165,10 @@ class Trainer:
                     "partial_is_background=true"
                 )
 
-    def _look(self) -> None:
+    def _run_on_samples(self) -> None:
         """Run the backbone on views from all over the data."""
         count, size = len(self.views), self.settings.batch_size
-        some = range(0, count, -(-count // _LOOK))
+        some = range(0, count, -(-count // _SAMPLES))
         self.network.eval()
         for first in range(0, len(some), size):
             views = [self.views[0, index] for index in some[first : first + size]]
@@ -286,7 +286,7 @@ class Trainer:
         with torch.autocast(self.device.type, self.half_type, enabled=self.half):
             losses = self.model(batch)
             loss = sum(losses.values())
-        # At once: each look at a GPU's number waits for all that it has to do before.
+        # At once: each read of a GPU's number waits for all that it has to do before.
         values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
@@ -351,7 +351,8 @@ class Trainer:
         if not file.is_file():
             return {}
         state = torch.load(file, map_location=self.device, weights_only=True)
-        now, then = self.settings.deciding(), json.loads(state["settings"])
+        now = self.settings.deciding()
+        then = with_todays_names(json.loads(state["settings"]))
         changed = [k for k in now if now[k] != then.get(k)]
         if changed:
             raise ValueError(

@@ -11,7 +11,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from dope_model.training.folding import scale_and_shift
 
 
-def let_norms_learn(
+def unfreeze_batch_norms(
     network: nn.Module, modules: Iterable[nn.Module], run: Callable[[], object] | None
 ) -> int:
     """Replace the frozen batch norms in some `modules` of a network by ones that learn, which
@@ -30,11 +30,11 @@ def let_norms_learn(
     chosen = {m for module in modules for m in module.modules() if isinstance(m, FrozenBatchNorm2d)}
     seen: dict[nn.Module, list[tuple[int, Tensor, Tensor]]] = {norm: [] for norm in chosen}
 
-    def look(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         var, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         seen[norm].append((len(inputs[0]), mean, var))
 
-    hooks = [norm.register_forward_pre_hook(look) for norm in chosen]
+    hooks = [norm.register_forward_pre_hook(note) for norm in chosen]
     if run is not None:
         with torch.no_grad():
             run()

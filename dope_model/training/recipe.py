@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dope_model.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    with_todays_names,
+)
 from dope_model.datasets.labels import LabelSet
 from dope_model.datasets.training_sets import LABELS_FILE, PICTURES_FOLDER, convert
 from dope_model.datasets.unlabelled import unknown_labels
@@ -264,7 +269,7 @@ class RecipeRun:
             now["settings"] = self.settings_of(stage.name, stage.settings).deciding()
         now = json.loads(json.dumps(now, default=str))
         path = folder / _STAGE_FILE
-        then = json.loads(path.read_text()) if path.is_file() else now
+        then = with_todays_names(json.loads(path.read_text())) if path.is_file() else now
         changed = _differences(now, then)
         if changed:
             raise ValueError(

@@ -34,8 +34,8 @@ class TrainingSettings:
             length, px; 0: `width` and `height` instead.
         frozen_stages: leading stages of the backbone that keep their weights; see
             `network.backbone.stages_of`.
-        norms_learn: unfreeze the batch norms of the other stages, which then take each batch's
-            statistics; for batches of 16 and more.
+        train_batch_norms: unfreeze the batch norms of the other stages, which then take each
+            batch's statistics; for batches of 16 and more.
         averaging: decay of the exponential moving average (EMA) of the weights, which is what is
             written; 0 writes the weights themselves.
         heatmaps_of: train only the heat maps of these parts, on pictures that show one, at twice
@@ -62,7 +62,7 @@ class TrainingSettings:
     height: int = 384
     short_side: int = 0
     frozen_stages: int = 0
-    norms_learn: bool = False
+    train_batch_norms: bool = False
     averaging: float = 0.0
     heatmaps_of: tuple[str, ...] = ()
     open_gates: bool = False

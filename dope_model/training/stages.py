@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dope_model.checkpoint import Checkpoint, load_checkpoint
-from dope_model.network.config import Mode, SecondLook
+from dope_model.network.config import CoarseScale, Mode
 from dope_model.training.settings import TrainingSettings
 from dope_model.training.stopping import stops_when_asked
 
@@ -239,7 +239,7 @@ class Deploy(Stage):
 
     mode: Mode
     integration: Mapping[str, Mapping[str, Any]]
-    second_look: SecondLook | None = None
+    coarse_scale: CoarseScale | None = None
 
     def make(self, run: RecipeRun, before: Checkpoint | None, folder: Path) -> Checkpoint | None:
         integration = {
@@ -247,7 +247,7 @@ class Deploy(Stage):
             for part, settings in before.integration.items()
         }
         return replace(
-            before, mode=self.mode, integration=integration, second_look=self.second_look
+            before, mode=self.mode, integration=integration, coarse_scale=self.coarse_scale
         )
 
 

@@ -23,6 +23,25 @@ def test_shipped_weights_make_a_whole_body_network(name):
     assert {"data", "licence"} <= set(checkpoint.about)
 
 
+def test_settings_are_read_by_their_names_of_earlier_versions(tmp_path):
+    checkpoint = load_checkpoint("dope_lite")
+    new, old = tmp_path / "new.safetensors", tmp_path / "old.safetensors"
+    save_checkpoint(checkpoint, new)
+    content = new.read_bytes()
+    for before, today in (
+        (b"second_look", b"coarse_scale"), (b"th_double", b"th_duplicate"),
+        (b"sure_power", b"confidence_exponent"),
+    ):  # fmt: skip
+        assert today in content and before not in content
+        content = content.replace(today, before)
+    length = int.from_bytes(content[:8], "little") - len(new.read_bytes()) + len(content)
+    old.write_bytes(length.to_bytes(8, "little") + content[8:])
+    again = load_checkpoint(old)
+    assert again.coarse_scale == checkpoint.coarse_scale is not None
+    assert again.integration == checkpoint.integration
+    assert again.integration["body"].th_duplicate == 0.25
+
+
 def test_a_name_that_is_neither_file_nor_model_is_explained(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights file at .*dope_light.*dope_lite"):
         weights_file("dope_light")
@@ -39,7 +58,7 @@ def test_a_recipe_writes_half_of_the_bytes_and_what_the_weights_say_of_themselve
     assert out.name == "mine.safetensors"
     assert after.about == {**before.about, "licence": "mine"}
     assert after.curves == before.curves and after.integration == before.integration
-    assert after.second_look == before.second_look
+    assert after.coarse_scale == before.coarse_scale
     two_bytes_each = 2 * sum(t.numel() for t in after.state.values())
     assert out.stat().st_size < 1.1 * two_bytes_each
 

@@ -12,7 +12,7 @@ least squares at last.
 
 from dataclasses import replace
 
-from dope_model.network.config import Mode, SecondLook
+from dope_model.network.config import CoarseScale, Mode
 from dope_model.training.anchor_poses import PAPER_CLASSES
 from dope_model.training.augmentation import Augmentation
 from dope_model.training.recipe import Input, Recipe
@@ -131,7 +131,7 @@ STAGES = (
         name="maps128", from_scratch=True, data=_LABELLED,
         settings=replace(
             _SMALL, epochs=11, width=128, height=128,
-            norms_learn=True,  # with frozen norms half that rate does more harm
+            train_batch_norms=True,  # with frozen norms half that rate does more harm
             learning_rate=0.0015, drops=(0.8,),
             frozen_stages=4,  # edges and colours
             augmentation=replace(
@@ -144,7 +144,7 @@ STAGES = (
         name="maps192", from_scratch=True, data=_LABELLED,
         settings=replace(
             _SMALL, epochs=2, width=192, height=192,  # larger people, at a low rate
-            norms_learn=True, learning_rate=5e-4, drops=(0.5, 0.85), frozen_stages=4,
+            train_batch_norms=True, learning_rate=5e-4, drops=(0.5, 0.85), frozen_stages=4,
             averaging=0.99,
             augmentation=replace(
                 _BASE.augmentation, turned=0.4,
@@ -169,7 +169,7 @@ STAGES = (
             _SMALL, minutes=26, batch_size=64, width=64, height=64,  # the cheapest samples
             heatmaps_of=("hand",), open_gates=False,
             frozen_stages=24,  # all but the hands' own layers: the others stay as they are
-            norms_learn=True, learning_rate=0.002, drops=(0.99,), averaging=0.99,
+            train_batch_norms=True, learning_rate=0.002, drops=(0.99,), averaging=0.99,
             augmentation=replace(
                 _BASE.augmentation, turned=0.1, centred_parts=("hand",), centred_size=(0.35, 0.95)
             ),
@@ -179,7 +179,8 @@ STAGES = (
         name="hands96", from_scratch=True, data=_HANDS,
         settings=replace(
             _SMALL, minutes=65, width=96, height=96, heatmaps_of=("hand",), open_gates=False,
-            frozen_stages=24, norms_learn=True, learning_rate=0.002, drops=(), averaging=0.997,
+            frozen_stages=24, train_batch_norms=True, learning_rate=0.002, drops=(),
+            averaging=0.997,
             augmentation=replace(
                 _BASE.augmentation, turned=0.1, centred_parts=("hand",), centred_size=(0.25, 0.8)
             ),
@@ -208,17 +209,17 @@ STAGES = (
         name="deploy",
         mode=Mode(256, 1333, 50, half=True),
         # Larger people than these are better known from a smaller copy of the image.
-        second_look=SecondLook(0.48, {"body": 150, "hand": 64, "face": 96}, 0.5),
+        coarse_scale=CoarseScale(0.48, {"body": 150, "hand": 64, "face": 96}, 0.5),
         integration={
             "body": {
-                "th_iou": 0.3, "th_persondetect": 0.2, "th_double": 0.25, "th_joint": 0.1,
-                "sure_power": 2,
+                "th_iou": 0.3, "th_persondetect": 0.2, "th_duplicate": 0.25, "th_joint": 0.1,
+                "confidence_exponent": 2,
             },
             "hand": {
-                "score_th": 0.25, "th_iou": 0.25, "th_persondetect": 0.2, "th_double": 0.3,
-                "th_joint": 0.1, "sure_power": 2,
+                "score_th": 0.25, "th_iou": 0.25, "th_persondetect": 0.2, "th_duplicate": 0.3,
+                "th_joint": 0.1, "confidence_exponent": 2,
             },
-            "face": {"score_th": 0.1, "th_persondetect": 0.2, "th_double": 0.3, "th_joint": 0.1},
+            "face": {"score_th": 0.1, "th_persondetect": 0.2, "th_duplicate": 0.3, "th_joint": 0.1},
         },
     ),
     Scores(name="scores", data=("coco", "lspet_val", "nobody", "ccp", "stanford40")),

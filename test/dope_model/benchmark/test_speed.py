@@ -61,8 +61,8 @@ def test_ratios_are_those_of_the_medians(monkeypatch):
 
 def test_a_part_is_cut_out_of_the_default_model(tmp_path):
     """It finds what the whole network finds of that part."""
-    # With a second look, the sizes of the other parts decide which boxes are proposed in it.
-    checkpoint = replace(load_checkpoint("dope_lite"), second_look=None)
+    # With a second scale, the sizes of the other parts decide which boxes are proposed in it.
+    checkpoint = replace(load_checkpoint("dope_lite"), coarse_scale=None)
     found = []
     for each in (checkpoint, part_checkpoint(checkpoint, "body")):
         save_checkpoint(each, tmp_path / "net.safetensors")

@@ -61,7 +61,7 @@ def left_of(c: Candidates) -> list[int]:
 
 def weight_by_the_book(c: Candidates, s: IntegrationSettings, candidate: int, joint: int) -> float:
     sure = c.confidence[candidate, joint]
-    return c.scores[candidate] * (sure / (1 - sure)) ** s.sure_power
+    return c.scores[candidate] * (sure / (1 - sure)) ** s.confidence_exponent
 
 
 def agreed_by_the_book(c: Candidates, s: IntegrationSettings, voters: list[int]) -> np.ndarray:
@@ -146,14 +146,14 @@ def integrate_by_the_book(c: Candidates, s: IntegrationSettings) -> list[tuple]:
 
 
 @pytest.mark.parametrize(
-    ("th_joint", "sure_power"), [(0.0, 0.0), (0.1, 0.0), (0.0, 1.0), (0.1, 2.0)]
+    ("th_joint", "confidence_exponent"), [(0.0, 0.0), (0.1, 0.0), (0.0, 1.0), (0.1, 2.0)]
 )
 @pytest.mark.parametrize(("part", "overlap"), PART_OVERLAPS)
-def test_agrees_with_the_description_step_by_step(part, overlap, th_joint, sure_power):
+def test_agrees_with_the_description_step_by_step(part, overlap, th_joint, confidence_exponent):
     for seed in range(4):
         s = IntegrationSettings(
             K=5, iou_func=overlap, th_iou=0.15, min_mode_score=0.1, th_joint=th_joint,
-            sure_power=sure_power,
+            confidence_exponent=confidence_exponent,
         )  # fmt: skip
         candidates = random_candidates(seed, part, 60, 10)
         expected = integrate_by_the_book(candidates, s)
@@ -242,11 +242,11 @@ def test_doubles_by_hand():
     # Boxes of IoU 1 that do not overlap "enough" stand for those of different sizes.
     apart = IntegrationSettings(K=10, th_iou=1.0)
     assert len(integrate(candidates, apart)) == 4
-    found = integrate(candidates, replace(apart, th_double=0.06))
+    found = integrate(candidates, replace(apart, th_duplicate=0.06))
     assert found.scores.tolist() == pytest.approx([0.9, 0.2])
-    found = integrate(candidates, replace(apart, th_double=0.31))
+    found = integrate(candidates, replace(apart, th_duplicate=0.31))
     assert found.scores.tolist() == pytest.approx([0.9])
-    found = integrate(candidates, replace(apart, th_double=0.049))
+    found = integrate(candidates, replace(apart, th_duplicate=0.049))
     assert found.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
 
 
@@ -260,7 +260,7 @@ def test_a_small_person_before_a_large_one_is_no_double(large_score, share, left
     candidates = candidates_from(
         "body", [0, 0], [large_score, 0.5], [[0, 0, 100, 100], [40, 40, 65, 65]]
     )
-    settings = IntegrationSettings(K=10, th_iou=1.0, th_double=share)
+    settings = IntegrationSettings(K=10, th_iou=1.0, th_duplicate=share)
     assert len(integrate(candidates, settings)) == left
 
 
@@ -302,7 +302,7 @@ def test_the_surer_candidate_says_where_a_joint_is():
     candidates = candidates_from("face", [0, 0], [0.6, 0.3], [[0, 0, 100, 100], [10, 0, 110, 100]])
     candidates.confidence[0], candidates.confidence[1] = 0.5, 0.8  # odds of 1 and 4
     candidates.confidence[0, 0] = 1.0  # counts as 0.99
-    found = integrate(candidates, IntegrationSettings(K=10, sure_power=1))
+    found = integrate(candidates, IntegrationSettings(K=10, confidence_exponent=1))
     assert found.keypoints_2d[0, 1:, 0] - candidates.keypoints_2d[0, 1:, 0] == pytest.approx(
         10 * (0.3 * 4) / (0.6 + 0.3 * 4), abs=1e-4
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dope_model.network.config import MODES, Mode, SecondLook, resized_shape
+from dope_model.network.config import MODES, CoarseScale, Mode, resized_shape
 from dope_model.postprocess.candidates import Candidates
 from dope_model.runtime.canvas import Canvas, canvas_for, canvases
-from dope_model.runtime.looks import candidates_that_count
+from dope_model.runtime.scales import candidates_that_count
 
 REALTIME = MODES["realtime"]
 
@@ -33,7 +33,7 @@ def test_other_sizes_go_where_they_are_largest(width, height, name):
 
 
 @pytest.mark.parametrize("mode", [REALTIME, MODES["paper"], Mode(256, 1333, 50, True)])
-def test_a_canvas_is_the_input_of_the_first_look(mode):
+def test_a_canvas_is_the_input_of_the_first_scale(mode):
     for canvas in canvases(mode):
         assert resized_shape(canvas.height, canvas.width, mode) == (canvas.height, canvas.width)
 
@@ -82,22 +82,22 @@ def candidates(part: str, sides: list[float], score: float) -> Candidates:
     )  # fmt: skip
 
 
-def test_each_look_gives_what_is_in_its_range():
+def test_each_scale_gives_what_is_in_its_range():
     first = {"body": candidates("body", [19, 20, 21], 0.9), "face": candidates("face", [500], 0.8)}
     second = {"body": candidates("body", [15, 21, 99], 0.4), "face": candidates("face", [9], 0.3)}
-    found = candidates_that_count([first, second], SecondLook(0.5, {"body": 20}))
+    found = candidates_that_count([first, second], CoarseScale(0.5, {"body": 20}))
     body = found["body"]
     np.testing.assert_allclose(body.boxes[:, 3] - body.boxes[:, 1], [19, 20, 21, 99])
     np.testing.assert_allclose(body.scores, [0.9, 0.9, 0.4, 0.4])
     assert body.keypoints_2d.shape == (4, 13, 2) and body.keypoints_3d.shape == (4, 13, 3)
     assert found["face"].scores.tolist() == [0.8]
     nobody = {"body": candidates("body", [], 0)}
-    assert len(candidates_that_count([nobody, nobody], SecondLook(0.5, {"body": 20}))["body"]) == 0
-    # An expert of one part, boxes that are wide, and no second look at all.
+    assert len(candidates_that_count([nobody, nobody], CoarseScale(0.5, {"body": 20}))["body"]) == 0
+    # An expert of one part, boxes that are wide, and no second scale at all.
     wide = candidates("body", [30, 90], 0.5)
     wide.boxes = wide.boxes[:, [1, 0, 3, 2]]
-    look = SecondLook(0.5, {"body": 40, "face": 40})
-    found = candidates_that_count([{"body": wide}, {"body": wide}], look)
+    coarse = CoarseScale(0.5, {"body": 40, "face": 40})
+    found = candidates_that_count([{"body": wide}, {"body": wide}], coarse)
     assert list(found) == ["body"] and len(found["body"]) == 2
     assert candidates_that_count([first], None) == first
 

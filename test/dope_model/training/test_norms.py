@@ -18,7 +18,7 @@ from dope_model.training.averaging import mean_of  # noqa: E402
 from dope_model.training.data import Views, collate  # noqa: E402
 from dope_model.training.folding import fold_frozen_norms  # noqa: E402
 from dope_model.training.loop import Trainer  # noqa: E402
-from dope_model.training.norms import let_norms_learn  # noqa: E402
+from dope_model.training.norms import unfreeze_batch_norms  # noqa: E402
 
 # --- folded norms ---
 
@@ -57,7 +57,7 @@ def test_norms_that_learn_start_as_the_frozen_ones(rings):
         def look():
             network.features(images)
 
-        assert let_norms_learn(network, stages[4:], look) == (14 + 10) * 3
+        assert unfreeze_batch_norms(network, stages[4:], look) == (14 + 10) * 3
         torch.testing.assert_close(network.features(images), frozen)
         blocks = network.backbone.blocks
         own = blocks(images)
@@ -73,7 +73,11 @@ def test_what_norms_learned_is_written_for_the_frozen_network(rings, tmp_path):
     names = set(checkpoint.state)
     before = {name: value.clone() for name, value in checkpoint.state.items()}
     settings = replace(
-        SETTINGS, heatmaps_of=("face",), norms_learn=True, frozen_stages=4, mixed_precision=False
+        SETTINGS,
+        heatmaps_of=("face",),
+        train_batch_norms=True,
+        frozen_stages=4,
+        mixed_precision=False,
     )
     run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))
     recorded(run, 3)
@@ -95,8 +99,8 @@ def test_what_norms_learned_is_written_for_the_frozen_network(rings, tmp_path):
 def test_averages_have_their_own_statistics(rings, tmp_path):
     """The written norms' statistics are averaged as the weights are."""
     settings = replace(
-        SETTINGS, heatmaps_of=("face",), norms_learn=True, averaging=0.6, mixed_precision=False,
-        optimizer="adamw", learning_rate=0.02, warm_up_steps=0,
+        SETTINGS, heatmaps_of=("face",), train_batch_norms=True, averaging=0.6,
+        mixed_precision=False, optimizer="adamw", learning_rate=0.02, warm_up_steps=0,
     )  # fmt: skip
     checkpoint = fresh(rings, backbone="mobilenet_v2_keypoints")
     run = Trainer(checkpoint, [rings], settings, tmp_path, torch.device("cpu"))

@@ -161,7 +161,7 @@ def test_dope_lite_is_deployed_as_the_shipped_weights_are():
     (deploy,) = (s for s in recipe_named("dope_lite").stages if isinstance(s, Deploy))
     made = deploy.make(None, Checkpoint(shipped.config, {}), None)
     assert made.integration == shipped.integration
-    assert (made.mode, made.second_look) == (shipped.mode, shipped.second_look)
+    assert (made.mode, made.coarse_scale) == (shipped.mode, shipped.coarse_scale)
 
 
 def test_scores_become_probabilities_by_labelled_pictures_and_pictures_of_nobody(tmp_path):

@@ -37,7 +37,7 @@ from dope_model.training.stopping import stops_when_asked  # noqa: E402
 
 @pytest.mark.parametrize(
     "changes",
-    [[], ["accumulate=2"], ["optimizer=adamw"], ["averaging=0.9"], ["norms_learn=true"]],
+    [[], ["accumulate=2"], ["optimizer=adamw"], ["averaging=0.9"], ["train_batch_norms=true"]],
     ids=str,
 )
 def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
@@ -59,7 +59,11 @@ def test_resuming_goes_on_as_if_nothing_had_happened(rings, tmp_path, changes):
 def test_steps_keep_their_sizes_when_norms_that_learn_resume(rings, tmp_path):
     """AdamW's steps go by the weights' sizes at the run's start, which a resumed run has lost."""
     settings = replace(
-        SETTINGS, heatmaps_of=("face",), norms_learn=True, optimizer="adamw", mixed_precision=False
+        SETTINGS,
+        heatmaps_of=("face",),
+        train_batch_norms=True,
+        optimizer="adamw",
+        mixed_precision=False,
     )
 
     def begin() -> Trainer:

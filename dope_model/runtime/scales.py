@@ -11,25 +11,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dope_model.network.config import SecondLook
+from dope_model.network.config import CoarseScale
 from dope_model.postprocess.candidates import Candidates
 
 
 def candidates_that_count(
-    looks: Sequence[Mapping[str, Candidates]], second_look: SecondLook | None
+    scales: Sequence[Mapping[str, Candidates]], coarse_scale: CoarseScale | None
 ) -> dict[str, Candidates]:
     """By part, the candidates of one or both scales that count.
 
     Args:
-        looks: candidates of each scale, in px of the first scale's input.
+        scales: candidates of each scale, in px of the first scale's input.
     """
-    found = dict(looks[0])
-    if second_look is None:
+    found = dict(scales[0])
+    if coarse_scale is None:
         return found
-    for part, largest in second_look.largest.items():
+    for part, largest in coarse_scale.largest.items():
         if part in found:
             small = found[part].select(_longer_sides(found[part]) <= largest)
-            large = looks[1][part].select(_longer_sides(looks[1][part]) > largest)
+            large = scales[1][part].select(_longer_sides(scales[1][part]) > largest)
             found[part] = Candidates.concatenate([small, large])
     return found
 
