@@ -200,6 +200,12 @@ def bone_rotations(joints: Mapping[str, np.ndarray]) -> np.ndarray:
     return quaternions(turns)
 
 
+def bone_starts(joints: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Where the bones start, (..., B, 3) m, in the axes and the origin of `joints`, which are those
+    of `bone_rotations` with one origin for all parts; NaN where joints are missing."""
+    return _checked(joints)[..., _STARTS, :].mean(axis=-2)
+
+
 def person_rotations(person: WholeBody) -> np.ndarray:
     """`bone_rotations` of one person from the joints that are trusted, (B, 4)."""
     return bone_rotations(

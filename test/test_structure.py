@@ -21,7 +21,7 @@ LONGEST = 450
 LAYERS = (
     ("dope_model", "errors", "hints", "processes", "cache", "skeleton", "boxes", "weights"),
     ("poses", "pictures", "sample"),
-    ("camera", "drawing", "postprocess", "rotations", "tracking"),
+    ("camera", "drawing", "postprocess", "recording", "rotations", "tracking"),
     ("network",),
     ("checkpoint",),
     ("runtime", "experts"),

@@ -1,4 +1,4 @@
-"""`detect`: people in pictures, as JSON and drawn over the pictures."""
+"""`detect`: people in pictures, as JSON, drawn over the pictures, and as files for other tools."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from dope_model.pictures import (
     write_picture,
 )
 from dope_model.poses import PART_SLOTS, WholeBody
+from dope_model.recording import PoseRecording, checked_format
 from dope_model.runtime import ENGINES
 from dope_model.weights import DEFAULT_MODEL
 
@@ -51,6 +52,11 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
     parser.add_argument(
+        "--export", type=Path, action="append", default=[], metavar="FILE",
+        help="also the poses as FILE.npz, FILE.csv or, a file per person and picture, FILE.bvh; "
+        "repeatable",
+    )  # fmt: skip
+    parser.add_argument(
         "--random", type=int, metavar="N", help="only N of the pictures, sampled at random"
     )
     parser.add_argument("--seed", type=int, default=0, help="of that draw")
@@ -62,6 +68,8 @@ def add_detect(subparsers: argparse._SubParsersAction) -> None:
 
 def run_detect(options: argparse.Namespace) -> int:
     """Detect people in all pictures; 1 if any could not be read, or its drawing not be written."""
+    for path in options.export:
+        checked_format(path)
     pictures = list(find_pictures(options.images))
     if options.random is not None and options.random < len(pictures):
         drawn = np.random.default_rng(options.seed).choice(len(pictures), options.random, False)
@@ -73,6 +81,7 @@ def run_detect(options: argparse.Namespace) -> int:
     found = dict.fromkeys(("people", *PART_SLOTS), 0)
     bad: list[str] = []
     drawings: list[np.ndarray] = []
+    recording = PoseRecording()
     names = drawing_names(pictures)
     with (options.out / "poses.jsonl").open("w") as lines:
         for path in tqdm(pictures, unit="picture"):
@@ -83,6 +92,9 @@ def run_detect(options: argparse.Namespace) -> int:
                 continue
             people = detector(rgb)
             lines.write(json.dumps(picture_record(path, rgb, people)) + "\n")
+            if options.export:
+                size = (rgb.shape[1], rgb.shape[0])
+                recording.add(people, size, float(len(recording.stamps)), str(path))
             found["people"] += len(people)
             for person in people:
                 for slot, _ in person.parts():
@@ -94,6 +106,8 @@ def run_detect(options: argparse.Namespace) -> int:
                     bad.append(f"the drawing of {path}: {error.strerror or error}")
             if options.sheet:
                 drawings.append(fitted(draw_people(rgb, people)))
+    for path in options.export:
+        recording.save(path)
     if drawings:
         write_picture(options.out / "sheet.png", picture_sheet(drawings, columns=6))
     print(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in found.items()))

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from dope_model.detector import WholeBodyDetector
 from dope_model.errors import Failure
+from dope_model.recording import PoseRecording
 from dope_model.tracking.tracker import PersonTracker
 from dope_ros.messages.camera_info import Recent, stamp_of
 from dope_ros.messages.message_types import install_stand_ins, serialize, types
@@ -79,6 +80,7 @@ class BagSummary:
         complete: the whole bag was read.
         fault: why it was not, unless it was Ctrl-C.
         topics: that were added.
+        exported: files with poses.
     """
 
     messages: int = 0
@@ -88,6 +90,7 @@ class BagSummary:
     complete: bool = True
     fault: str = ""
     topics: list[str] = field(default_factory=list)
+    exported: list[Path] = field(default_factory=list)
 
     def count_problem(self, text: str) -> None:
         self.problems[text] = self.problems.get(text, 0) + 1
@@ -131,7 +134,8 @@ def process_bag(
             raise BagError(str(error)) from error
         try:
             writer.open()
-            summary = _Worker(reader, writer, topics, settings, detector).run(progress)
+            worker = _Worker(reader, writer, topics, settings, detector)
+            summary = worker.run(progress)
             writer.close()
         except BaseException as error:
             # It would be of no use, and in the way of the next try.
@@ -141,6 +145,11 @@ def process_bag(
             if isinstance(error, (OSError, sqlite3.Error)):
                 raise BagError(f"{out} cannot be written: {_reason(error)}") from error
             raise
+    for path in settings.exports:
+        try:
+            summary.exported += worker.recording.save(path)
+        except OSError as error:
+            summary.count_problem(f"{path} cannot be written: {_reason(error)}")
     return summary
 
 
@@ -177,6 +186,8 @@ class _Worker:
             tracker = PersonTracker() if values.tracking else None
         except ImportError as error:
             self.summary.count_problem(f"people have no track ids: {error}")
+        self.recording = PoseRecording()
+        self._records = bool(settings.exports)
         self._infos: Recent = Recent()
         self._depths: Recent = Recent(_DEPTHS_KEPT)
         self._pipeline = pipeline.Pipeline(
@@ -300,6 +311,10 @@ class _Worker:
             return
         self.summary.images += 1
         self.summary.people += len(found.people)
+        if self._records:
+            fov = self._pipeline.settings.horizontal_fov
+            size = (found.width, found.height)
+            self.recording.add(found.people, size, stamp, horizontal_fov=fov)
         self._write("poses", time, self._pipeline.poses(found))
         self._write("markers", time, self._pipeline.markers(found))
         if "annotated" in self._added:
@@ -365,6 +380,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--depth", help="topic of depth images registered to the images")
     parser.add_argument("--no-images", action="store_true", help="add poses and markers only")
+    parser.add_argument(
+        "--export", type=Path, action="append", default=[], metavar="FILE",
+        help="also the poses as FILE.npz, FILE.csv or, a file per person, FILE.bvh; repeatable",
+    )  # fmt: skip
     parser.add_argument("--storage", choices=["sqlite3", "mcap"], help="default: as IN")
     group = parser.add_argument_group("as the parameters of dope_node")
     for setting in SETTINGS.values():
@@ -385,15 +404,19 @@ def main(arguments: list[str] | None = None) -> int:
         }
     except ParameterError as error:
         parser.error(str(error))
-    settings = BagSettings(
-        image_topic=options.image_topic,
-        namespace=options.namespace,
-        camera_info_topic=options.camera_info,
-        depth_topic=options.depth,
-        annotate=not options.no_images,
-        storage=options.storage,
-        parameters=values,
-    )
+    try:
+        settings = BagSettings(
+            image_topic=options.image_topic,
+            namespace=options.namespace,
+            camera_info_topic=options.camera_info,
+            depth_topic=options.depth,
+            annotate=not options.no_images,
+            storage=options.storage,
+            parameters=values,
+            exports=tuple(options.export),
+        )
+    except BagError as error:
+        parser.error(str(error))
 
     def load_detector() -> WholeBodyDetector:
         chosen = vars(settings.values())
@@ -411,6 +434,8 @@ def main(arguments: list[str] | None = None) -> int:
         f"{options.out}: {summary.messages} messages copied, {summary.people} people in "
         f"{summary.images} images; added {', '.join(summary.topics)}"
     )
+    if summary.exported:
+        print("also " + ", ".join(map(str, summary.exported)))
     for problem, count in summary.problems.items():
         print(f"{count} x {problem}", file=sys.stderr)
     if not summary.complete:

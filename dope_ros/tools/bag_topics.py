@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
+from dope_model.recording import checked_format
 from dope_ros.settings import DOPE_NODE, Value
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -37,6 +39,7 @@ class BagSettings:
         annotate: write the images with the poses drawn over them.
         storage: "sqlite3" or "mcap"; None: as the bag that is read.
         parameters: of `SETTINGS`, those that are not as their defaults.
+        exports: files for the poses, see `dope_model.recording`.
     """
 
     image_topic: str
@@ -46,6 +49,20 @@ class BagSettings:
     annotate: bool = True
     storage: str | None = None
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    exports: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BagError: an export has another suffix, or is a .bvh without tracking.
+        """
+        for path in self.exports:
+            try:
+                checked_format(path)
+            except ValueError as error:
+                raise BagError(str(error)) from error
+            if path.suffix.lower() == ".bvh" and not self.values().tracking:
+                raise BagError(f"{path} needs tracking: it is the motion of one person")
 
     def values(self) -> SimpleNamespace:
         """All of `SETTINGS`, and what else a pipeline asks for."""

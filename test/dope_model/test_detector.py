@@ -127,6 +127,26 @@ def test_detect_writes_poses_and_pictures(weights, picture, tmp_path, capsys):
     assert "2 pictures" in capsys.readouterr().out
 
 
+def test_detect_exports_poses(weights, picture, tmp_path, capsys):
+    source, out = tmp_path / "a.png", tmp_path / "out"
+    cv2.imwrite(str(source), picture)
+    arguments = ["detect", str(source), "--out", str(out), "--model", str(weights)]
+    arguments += ["--engine", "eager", "--no-pictures"]
+    exports = [f"--export={tmp_path / name}" for name in ("p.npz", "p.csv", "p.bvh")]
+    assert main([*arguments, *exports]) == 0
+    people = json.loads((out / "poses.jsonl").read_text())["people"]
+    read = np.load(tmp_path / "p.npz")
+    assert sorted(read["person"]) == sorted(-k for k in range(1, len(people) + 1))
+    assert set(read["source"]) <= {str(source)}
+    bodies = [k for k, person in enumerate(people, 1) if "body" in person]
+    for k in bodies:
+        pixels = read["keypoints_2d"][list(read["person"]).index(-k)][:13]
+        np.testing.assert_allclose(pixels, people[k - 1]["body"]["keypoints_2d"], atol=0.01)
+    assert (tmp_path / "p.csv").read_text().startswith("person,frame,stamp,source,name,u,v,")
+    assert main([*arguments, f"--export={tmp_path / 'p.fbx'}"]) == 1
+    assert "p.fbx: the name of the file must end in" in capsys.readouterr().err
+
+
 def test_detect_draws_some_pictures_on_one_sheet(weights, picture, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

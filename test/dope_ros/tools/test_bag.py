@@ -1,7 +1,9 @@
 """Bags made here, worked on with a light detector, read back and compared byte for byte."""
 
 import os
+import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -222,6 +224,57 @@ def test_the_bag_says_by_itself_what_the_results_are(tmp_path, storage):
         assert (pixels != picture(number)).any() == bool(expected)
     namespaces = [{marker.ns for marker in one.markers} for one in read["/dope/markers"]]
     assert namespaces == [set(), *[{"body/bones", "body/joints"}] * 4]
+
+
+def documented_command() -> list[str]:
+    """The arguments of the bag tool in docs/retargeting.md."""
+    page = (ROOT / "docs" / "retargeting.md").read_text()
+    (line,) = re.findall(r"^python -m dope_ros.bag (.*)$", page, re.M)
+    return shlex.split(line)
+
+
+def test_poses_are_exported(tmp_path, monkeypatch, capsys):
+    """The command of docs/retargeting.md."""
+    make_bag(tmp_path / "IN")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bag.WholeBodyDetector, "load", lambda **_: detector)
+    assert bag.main(documented_command()) == 0
+    assert "also walk.npz, walk_1.bvh" in capsys.readouterr().out
+    with np.load("walk.npz") as file:
+        read = dict(file)
+    assert read["person"].tolist() == [1] * 4 and read["frame"].tolist() == [1, 2, 3, 4]
+    stamps = 100 + 0.04 * np.arange(1, IMAGES) + 7e-9
+    np.testing.assert_allclose(read["stamp"], stamps, atol=1e-6)
+    for number, joints in enumerate(read["joints"], 1):
+        np.testing.assert_allclose(joints[:13], JOINTS + root_of(number), atol=1e-3)
+    motion = Path("walk_1.bvh").read_text().splitlines()
+    assert motion[0] == "HIERARCHY" and "Frames: 4" in motion and "Frame Time: 0.040000" in motion
+
+
+def test_without_camera_info_exported_people_are_placed_by_the_field_of_view(tmp_path):
+    source = make_bag(tmp_path / "in", info=False)
+    narrow = {"horizontal_fov": 30.0}
+    distances = []
+    for parameters in ({}, narrow):
+        out = tmp_path / f"poses{len(distances)}.npz"
+        work(source, tmp_path / out.stem, exports=(out,), parameters=parameters)
+        distances.append(np.load(out)["joints"][0, :13, 2].mean())
+    assert distances[1] > 1.7 * distances[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--export", "poses.fbx"], "must end in .npz, .csv, .bvh"),
+        (["--export", "none/poses.csv"], "no folder none"),
+        (["--export", "a.bvh", "--tracking", "false"], "a.bvh needs tracking"),
+    ],
+)
+def test_exports_that_cannot_be_are_refused_before_the_work(tmp_path, capsys, arguments, told):
+    given = [str(tmp_path / "in"), "--image-topic", "/a", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        bag.main(given + arguments)
+    assert told in capsys.readouterr().err
 
 
 def test_ros_reads_the_results(tmp_path):
