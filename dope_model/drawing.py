@@ -19,6 +19,11 @@ _BACKGROUND = (250, 250, 248)
 _GRID: Color = (205, 205, 200)
 _AXIS_LABEL: Color = (120, 120, 115)
 _FRACTION_BITS = 4
+_PATCHES_ACROSS = 8
+_FACE_MARGIN = 1.5
+_HEAD_OF_SHOULDERS, _HEAD_OF_NECK = 0.5, 0.7
+"""Radius of a head beside the width of the shoulders and the length of the neck; a third and a half
+on average."""
 
 
 def draw_people(rgb: np.ndarray, people: list[WholeBody]) -> np.ndarray:
@@ -35,6 +40,50 @@ def draw_people(rgb: np.ndarray, people: list[WholeBody]) -> np.ndarray:
                 thickness if slot == "body" else max(1, thickness // 2),
             )
     return canvas
+
+
+def blur_faces(rgb: np.ndarray, people: list[WholeBody]) -> np.ndarray:
+    """A copy of an image (H, W, 3) uint8 in which nobody of `people` can be recognised by the face.
+
+    A face covers the hull of its landmarks, enlarged to forehead and ears; where no face was found,
+    it is a circle about the body's head. What is left are about eight patches of colour across.
+    """
+    canvas = np.ascontiguousarray(rgb).copy()
+    for person in people:
+        outline = _face_outline(person)
+        if outline is None:
+            continue
+        height, width = rgb.shape[:2]
+        low = np.clip(np.floor(outline.min(axis=0)), 0, (width, height)).astype(int)
+        high = np.clip(np.ceil(outline.max(axis=0)), 0, (width, height)).astype(int)
+        if (high <= low).any():
+            continue
+        patch = canvas[low[1] : high[1], low[0] : high[0]]
+        grain = max(np.ptp(outline, axis=0).max() / _PATCHES_ACROSS, 2.0)
+        patches = np.maximum(np.ceil((high - low) / grain).astype(int), 1)
+        few = cv2.resize(patch, tuple(map(int, patches)), interpolation=cv2.INTER_AREA)
+        smooth = cv2.resize(few, patch.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        inside = np.zeros(patch.shape[:2], np.uint8)
+        cv2.fillConvexPoly(inside, np.round(outline - low).astype(np.int32), 1)
+        patch[inside > 0] = smooth[inside > 0]
+    return canvas
+
+
+def _face_outline(person: WholeBody) -> np.ndarray | None:
+    """A convex outline (N, 2) px of a person's face; None without a face and a body."""
+    if person.face is not None:
+        landmarks = person.face.keypoints_2d
+        hull = cv2.convexHull(landmarks.astype(np.float32))[:, 0]
+        return landmarks.mean(axis=0) + _FACE_MARGIN * (hull - landmarks.mean(axis=0))
+    if person.body is None:
+        return None
+    index, points = person.skeleton("body").index, person.body.keypoints_2d
+    right, left, head = (points[index[j]] for j in ("right_shoulder", "left_shoulder", "head"))
+    # From the side the shoulders are narrow, and the neck is as long as ever.
+    neck = np.linalg.norm(head - (right + left) / 2)
+    radius = max(_HEAD_OF_SHOULDERS * np.linalg.norm(right - left), _HEAD_OF_NECK * neck)
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    return head + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def draw_people_3d(

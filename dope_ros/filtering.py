@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from dope_model.drawing import draw_people
+from dope_model.drawing import blur_faces, draw_people
 from dope_model.poses import PART_SLOTS, WholeBody
 
 
@@ -38,8 +38,8 @@ def annotated(rgb: np.ndarray, people: list[WholeBody], settings: SimpleNamespac
 
     Args:
         rgb: the image (H, W, 3) uint8.
-        settings: `annotated_background`: "image" or "black"; `annotated_max_side`: px, 0 for the
-            size of the image.
+        settings: `annotated_background`: "image", "blurred" (faces) or "black";
+            `annotated_max_side`: px, 0 for the size of the image.
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, (settings.annotated_max_side or max(height, width)) / max(height, width))
@@ -52,6 +52,8 @@ def annotated(rgb: np.ndarray, people: list[WholeBody], settings: SimpleNamespac
         # The sides are rounded one by one.
         factors = np.array([size[0] / width, size[1] / height], np.float32)
         people = [_scaled(person, factors) for person in people]
+    if settings.annotated_background == "blurred":
+        rgb = blur_faces(rgb, people)
     return draw_people(rgb, people)
 
 

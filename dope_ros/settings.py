@@ -346,8 +346,9 @@ DOPE_NODE = (
     Setting(
         "annotated_background",
         "image",
-        "Background of image_annotated: the 'image', or 'black' for privacy.",
-        choices=("image", "black"),
+        "Background of image_annotated: the 'image', or, for privacy, 'blurred', the image with "
+        "the faces of the people who were found blurred, or 'black'.",
+        choices=("image", "blurred", "black"),
         changes=LIVE,
         in_pipeline=True,
     ),

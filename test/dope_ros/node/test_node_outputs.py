@@ -217,7 +217,7 @@ def test_images_are_turned_upright_for_the_detector(graph, stand_in):
         ("min_body_score", "high", "'min_body_score' is 'high', but must be of type double"),
         ("min_body_score", None, "'min_body_score' cannot be deleted"),
         ("faces", 3, "'faces' is 3, but must be of type bool"),
-        ("annotated_background", "white", "must be one of 'image', 'black'"),
+        ("annotated_background", "white", "must be one of 'image', 'blurred', 'black'"),
         ("annotated_max_side", -1, "annotated_max_side"),
         ("model", "experts:thorough", "deactivate and clean up the node"),
         ("device", "cuda", "while unconfigured, and the node is active"),
