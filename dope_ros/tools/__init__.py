@@ -1,1 +1,1 @@
-"""What goes with the node: demo, demo camera, recorder, poses for bags, benchmark."""
+"""What goes with the node: demo, demo camera, recorder, poses for bags, benchmark, check."""

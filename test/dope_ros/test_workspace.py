@@ -53,6 +53,7 @@ def test_a_plain_colcon_build_installs_everything(workspace):
     prefix = workspace / "install" / "dope_ros"
     for path in (
         "lib/dope_ros/dope_node",
+        "lib/dope_ros/check",
         "lib/dope_ros/demo_camera",
         "lib/dope_ros/recorder",
         "share/dope_ros/package.xml",
