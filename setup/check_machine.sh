@@ -17,22 +17,28 @@ need() { # need PACKAGE REASON
     problem "$2"
 }
 
-supported() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
-}
-
 "$(dirname "$0")/ros_kind.sh" | grep -q '^wheels' && ros_is_sourced=no || ros_is_sourced=yes
+# A sourced ROS brings its own Python; without one, nothing newer than 3.12 was tried.
+[ "$ros_is_sourced" = yes ] && newest=14 || newest=12
+
+supported() {
+    "$1" -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, $newest))" 2>/dev/null
+}
 
 python=""
 if [ -n "$PYTHON" ]; then
     if supported "$PYTHON"; then
         python=$PYTHON
     else
-        problem "PYTHON=$PYTHON is not a Python 3.10 to 3.12."
+        problem "PYTHON=$PYTHON is not a Python 3.10 to 3.$newest."
     fi
 elif [ "$ros_is_sourced" = yes ]; then
     # Only ROS's own Python can import its rclpy.
-    python=python3
+    if supported python3; then
+        python=python3
+    else
+        problem "Python 3.10 to 3.14 in the sourced ROS 2 $ROS_DISTRO (found: $(python3 --version))."
+    fi
 else
     for candidate in python3 python3.12 python3.11 python3.10; do
         if supported "$candidate"; then

