@@ -15,6 +15,8 @@ from dope_model.camera.depth import DepthImage, depth_of_root
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import FACE84
 
+# Rays that differ by less than this, as x/z and y/z, are one ray, and show no distance.
+_SAME_RAY = 1e-9
 _EARS = [FACE84.index["contour_0"], FACE84.index["contour_32"]]
 
 
@@ -97,13 +99,15 @@ def place_root(
         sideways = (rays * (joints[:, 2:] + depth) - joints[:, :2]).mean(axis=0)
         root = np.array([*sideways, depth])
     else:
-        equations = np.zeros((len(rays), 2, 3))
-        equations[:, 0, 0] = equations[:, 1, 1] = 1
-        equations[:, :, 2] = -rays
+        # Without their means tx and ty drop out of the equations.
         values = rays * joints[:, 2:] - joints[:, :2]
-        root, _, rank, _ = np.linalg.lstsq(equations.reshape(-1, 3), values.reshape(-1), rcond=1e-9)
-        if rank < 3:
+        centre, middle = rays.mean(axis=0), values.mean(axis=0)
+        offsets = rays - centre
+        spread = (offsets**2).sum()
+        if not spread > len(rays) * _SAME_RAY**2:
             return None
+        away = -(offsets * (values - middle)).sum() / spread
+        root = np.array([*(middle + centre * away), away])
     nearest = root[2] + joints[:, 2].min()
     return root if np.isfinite(root).all() and nearest > 0 else None
 

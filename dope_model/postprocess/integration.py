@@ -76,11 +76,18 @@ def _without_doubles(poses: np.ndarray, candidates: Candidates, share: float) ->
     """
     swap = list(candidates.skeleton.swap)
     sizes = np.ptp(poses, axis=1).max(axis=1)
+    centres = poses.mean(axis=1)
 
     def no_doubles(best: int, others: np.ndarray) -> np.ndarray:
-        variants = [poses[others], poses[others][:, swap]]
-        size = np.sqrt(sizes[best] * np.minimum(sizes[best], sizes[others]))
-        return _distances(variants, poses[best]) >= share * size
+        reach = share * np.sqrt(sizes[best] * np.minimum(sizes[best], sizes[others]))
+        # The mean distance of joints is no shorter than that of their means; a pixel for rounding.
+        away = np.abs(centres[others] - centres[best]).max(axis=1)
+        near = np.flatnonzero(away < reach + 1)
+        stay = np.ones(len(others), bool)
+        if len(near):
+            variants = [poses[others[near]], poses[others[near]][:, swap]]
+            stay[near] = _distances(variants, poses[best]) >= reach[near]
+        return stay
 
     return keep_best(len(poses), no_doubles)
 

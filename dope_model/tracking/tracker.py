@@ -21,9 +21,9 @@ MEMORY = 1.5
 _NEW_MEMORY = 0.3
 """The same for a person who was seen only once, s: false detections are forgotten soon."""
 
-# Norfair counts frames. Here a frame is a tick of this many seconds of the images' stamps, so the
-# camera's rate and skipped images do not matter.
-_TICK = 0.01
+# Norfair counts frames. Here a frame is a tick of this many seconds of the images' stamps, and an
+# image is as many frames as have passed, so the camera's rate and skipped images do not matter.
+_TICK = 0.001
 _UNKNOWN_INTERVAL = 1 / 30
 """s assumed between two images with the same stamp."""
 _STEP_BACK = 0.5
@@ -87,10 +87,11 @@ class PersonTracker:
             self.reset()
         ticks = self._ticks_until(stamp)
         self._image += 1
-        for _ in range(ticks - 1):
-            if not self._tracker.tracked_objects:
-                break
-            self._tracker.update()
+        for one in self._tracker.tracked_objects:
+            # The update below counts one more.
+            one.hit_counter -= ticks - 1
+            one.age += ticks - 1
+            one.filter.interval = ticks * _TICK
         detections = [self._detection(i, person) for i, person in enumerate(people)]
         # At least two images, but after a pause no longer than for people who were seen often.
         period = min(max(round(_NEW_MEMORY / _TICK), 2 * ticks), self._longest)
@@ -189,21 +190,24 @@ def _distance(norfair) -> type:
         """Mean distance of the joints that are seen in both, in heights of the person."""
 
         def get_distances(self, objects, candidates) -> np.ndarray:
-            distances = np.full((len(candidates or ()), len(objects)), np.inf)
-            for row, detection in enumerate(candidates or ()):
-                seen = detection.scores > 0
-                for column, one in enumerate(objects):
-                    both = seen & one.detected_at_least_once_points
-                    if not both.any():
-                        continue
-                    partial = _PARTIAL if both.sum() < _LEAST_SEEN else 0.0
-                    height = max(detection.data[2], one.last_detection.data[2])
-                    away = np.linalg.norm(detection.points[both] - one.estimate[both], axis=1)
-                    unseen = _TICK * (one.age - one.last_detection.age)
-                    # After a while without a detection the person may be anywhere nearby.
-                    lenience = 1 + _LENIENCE * max(0.0, unseen - _NEW_MEMORY)
-                    distances[row, column] = away.mean() / height / lenience + partial
-            return distances
+            if not objects or not candidates:
+                return np.full((len(candidates or ()), len(objects)), np.inf)
+            seen = np.stack([detection.scores > 0 for detection in candidates])
+            known = np.stack([one.detected_at_least_once_points for one in objects])
+            both = seen[:, None] & known  # (detections, objects, joints)
+            count = both.sum(axis=-1)
+            points = np.stack([detection.points for detection in candidates])[:, None]
+            x, y = np.moveaxis(points - np.stack([one.estimate for one in objects]), -1, 0)
+            away = (np.hypot(x, y) * both).sum(axis=-1) / np.maximum(count, 1)
+            height = np.maximum(
+                np.array([detection.data[2] for detection in candidates])[:, None],
+                [one.last_detection.data[2] for one in objects],
+            )
+            unseen = _TICK * np.array([one.age - one.last_detection.age for one in objects])
+            # After a while without a detection the person may be anywhere nearby.
+            lenience = 1 + _LENIENCE * np.maximum(0.0, unseen - _NEW_MEMORY)
+            partial = np.where(count < _LEAST_SEEN, _PARTIAL, 0.0)
+            return np.where(count > 0, away / height / lenience + partial, np.inf)
 
     return MeanJointDistance
 
@@ -221,7 +225,7 @@ class Motion:
 
     While nothing is seen each point's own velocity decays quickly and the common velocity slowly.
     `x` (2 N D, 1) holds positions, px, and velocities, px/s; coordinates are independent, with the
-    covariance of each in three arrays.
+    covariance of each in three arrays. Set `interval`, s, before each `predict`.
     """
 
     def __init__(self, points: np.ndarray) -> None:
@@ -229,6 +233,7 @@ class Motion:
         count = points.size
         self.x = np.zeros((2 * count, 1))
         self.x[:count, 0] = points.reshape(-1)
+        self.interval = _TICK
         self._height: float | None = None
         self._position, self._mixed, self._velocity = np.zeros((3, count))
 
@@ -242,19 +247,21 @@ class Motion:
         self._height = height
 
     def predict(self) -> None:
-        """Advance by one tick."""
-        count = len(self._position)
+        """Advance by `interval`."""
+        count, interval = len(self._position), self.interval
         velocity = self.x[count:, 0].reshape(self._shape)
         common = velocity.mean(axis=0)
-        own = (velocity - common) * np.exp(-_TICK / _LIMB_DAMPING)
-        velocity = common * np.exp(-_TICK / _BODY_DAMPING) + own
-        self.x[count:, 0] = velocity.reshape(-1)
-        self.x[:count, 0] += _TICK * velocity.reshape(-1)
+        own = velocity - common
+        kept, own_kept = np.exp(-interval / _BODY_DAMPING), np.exp(-interval / _LIMB_DAMPING)
+        self.x[count:, 0] = (kept * common + own_kept * own).reshape(-1)
+        # The integral of the velocity while it decays.
+        moved = _BODY_DAMPING * (1 - kept) * common + _LIMB_DAMPING * (1 - own_kept) * own
+        self.x[:count, 0] += moved.reshape(-1)
         acceleration = (_ACCELERATION * (self._height or 0.0)) ** 2
-        self._position += _TICK * (2 * self._mixed + _TICK * self._velocity)
-        self._position += acceleration * _TICK**3 / 3
-        self._mixed += _TICK * self._velocity + acceleration * _TICK**2 / 2
-        self._velocity += acceleration * _TICK
+        self._position += interval * (2 * self._mixed + interval * self._velocity)
+        self._position += acceleration * interval**3 / 3
+        self._mixed += interval * self._velocity + acceleration * interval**2 / 2
+        self._velocity += acceleration * interval
 
     def update(
         self, z: np.ndarray, R: np.ndarray | None = None, H: np.ndarray | None = None

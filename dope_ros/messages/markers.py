@@ -8,6 +8,7 @@ namespaces "body/bones", "body/joints", "right_hand/bones" and so on; the id is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from builtin_interfaces.msg import Duration
@@ -74,12 +75,20 @@ class PersonMarkers:
         skeleton = person.skeleton(slot)
         line_width, diameter = _SIZES[slot]
         # Joints that are not trusted are not drawn.
+        trusted = pose.trusted
+        joints = np.flatnonzero(trusted).tolist()
+        if not joints:
+            return []
+        # Each point and colour is one object, however often it is used: making them takes longest.
+        points = {
+            joint: Point(x=x, y=y, z=z)
+            for joint, (x, y, z) in zip(joints, pose.placed_3d[joints].tolist(), strict=True)
+        }
         bones = [
             (bone, _color(color))
             for bone, color in zip(skeleton.bones, skeleton.colors, strict=True)
-            if pose.trusted[list(bone)].all()
+            if bone[0] in points and bone[1] in points
         ]
-        points = [_point(joint) for joint in pose.placed_3d]
         made = []
         if bones:
             lines = self._marker(header, f"{slot}/bones", number, Marker.LINE_LIST)
@@ -87,12 +96,11 @@ class PersonMarkers:
             lines.points = [points[joint] for bone, _ in bones for joint in bone]
             lines.colors = [color for _, color in bones for _ in range(2)]
             made.append(lines)
-        if pose.trusted.any():
-            spheres = self._marker(header, f"{slot}/joints", number, Marker.SPHERE_LIST)
-            spheres.scale = Vector3(x=diameter, y=diameter, z=diameter)
-            spheres.points = [points[joint] for joint in np.flatnonzero(pose.trusted)]
-            spheres.color = _color((255, 255, 255))
-            made.append(spheres)
+        spheres = self._marker(header, f"{slot}/joints", number, Marker.SPHERE_LIST)
+        spheres.scale = Vector3(x=diameter, y=diameter, z=diameter)
+        spheres.points = list(points.values())
+        spheres.color = _color((255, 255, 255))
+        made.append(spheres)
         return made
 
     def _marker(self, header: Header, namespace: str, number: int, kind: int) -> Marker:
@@ -103,9 +111,6 @@ class PersonMarkers:
         return marker
 
 
-def _point(position: np.ndarray) -> Point:
-    return Point(x=float(position[0]), y=float(position[1]), z=float(position[2]))
-
-
+@cache
 def _color(rgb: tuple[int, int, int]) -> ColorRGBA:
     return ColorRGBA(r=rgb[0] / 255, g=rgb[1] / 255, b=rgb[2] / 255, a=1.0)

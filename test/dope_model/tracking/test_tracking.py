@@ -16,7 +16,7 @@ from dope_model.benchmark.tracking import (
 )
 from dope_model.poses import PartPose, WholeBody
 from dope_model.skeleton import BODY
-from dope_model.tracking.tracker import MEMORY, PersonTracker
+from dope_model.tracking.tracker import MEMORY, Motion, PersonTracker
 
 pytest.importorskip("norfair", reason="tracking needs Norfair: pip install norfair-enough")
 
@@ -63,6 +63,24 @@ def test_memory_is_measured_in_seconds_whatever_the_rate(rate):
 
     assert id_after(0.8) == 1
     assert id_after(1.3) == 2
+
+
+def test_one_prediction_over_a_gap_is_as_many_over_its_pieces():
+    """While nothing is seen, the rate of predictions may not change the positions, nor how far the
+    filter believes the next detection."""
+    filters = [Motion(np.zeros((2, 2))) for _ in range(2)]
+    for motion in filters:
+        motion.saw(100.0, np.array([True, False]))
+        motion.x[4:, 0] = [30.0, -10.0, 50.0, 20.0]  # px/s
+    filters[0].interval = 0.4
+    filters[0].predict()
+    filters[1].interval = 0.05
+    for _ in range(8):
+        filters[1].predict()
+    assert np.abs(filters[0].x[:4]).max() > 5
+    for motion in filters:
+        motion.update(np.full((4, 1), 40.0))
+    assert np.allclose(filters[0].x, filters[1].x, rtol=1e-9)
 
 
 def test_a_gap_without_any_image_counts_as_well():
