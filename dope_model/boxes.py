@@ -1,8 +1,25 @@
-"""Overlap of boxes. A box is x0 y0 x1 y1."""
+"""Overlap of boxes, which are x0 y0 x1 y1, and greedy non-maximum suppression."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+
+def keep_best(count: int, stay: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Indices of the kept ones of `count` items, best first.
+
+    Args:
+        stay: from a kept item and the indices (M,) of later ones to which of these stay, (M,) bool.
+    """
+    remaining = np.arange(count)
+    keep = []
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
+        keep.append(best)
+        remaining = remaining[stay(best, remaining)]
+    return np.array(keep, int)
 
 
 def box_iou(boxes: np.ndarray, others: np.ndarray, pixel_inclusive: bool = False) -> np.ndarray:

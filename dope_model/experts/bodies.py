@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from dope_model.experts.joints import body_from_pose
 from dope_model.experts.landmarks import Pose, PoseLandmarker
 from dope_model.experts.regions import Picture, Region, angle_of_up
-from dope_model.experts.similarity import agreement
+from dope_model.experts.similarity import agreement, distinct
 from dope_model.poses import PartDetections
 from dope_model.skeleton import BODY
 
@@ -75,13 +76,21 @@ def mean_pose(plain: Pose, mirrored: Pose) -> Pose:
     )
 
 
+def one_each(poses: Sequence[Pose], limit: float = 0.5) -> list[int]:
+    """Indices of the best pose of each person, of poses sorted best first."""
+    if not poses:
+        return []
+    points, scores = (np.stack(values) for values in zip(*(p.compared for p in poses), strict=True))
+    return [group[0] for group in distinct(points, scores, np.arange(len(poses)), limit)]
+
+
 def pose_agreement(pose: Pose, other: Pose) -> float:
     """Similarity of two passes, 0..1."""
     return float(agreement(*pose.compared, *other.compared))
 
 
 @dataclass(frozen=True, eq=False)
-class BodyLooks:
+class BodyPasses:
     """BlazePose's passes on one body: the `second` in the region from the `first`, and the
     `mirrored` one at the same place.
     """
@@ -93,7 +102,7 @@ class BodyLooks:
     @property
     def score(self) -> float:
         """The smallest of the passes' scores."""
-        return min(look.score for look in (self.first, self.second, self.mirrored))
+        return min(one.score for one in (self.first, self.second, self.mirrored))
 
     @property
     def reproduced(self) -> float:
@@ -105,15 +114,13 @@ class BodyLooks:
         return mean_pose(self.second, self.mirrored)
 
 
-def look_at_body(
-    picture: Picture, landmarker: PoseLandmarker, region: Region, give_up_below: float = 0.5
-) -> BodyLooks | None:
-    """Three passes on the body in `region`; None if the first scores at most `give_up_below`."""
+def body_passes(picture: Picture, landmarker: PoseLandmarker, region: Region) -> BodyPasses | None:
+    """Three passes on the body in `region`; None if the first scores at most 0.5."""
     first = landmarker(picture, region)
-    if first.score <= give_up_below:
+    if first.score <= 0.5:
         return None
     second = landmarker(picture, first.next_region)
-    return BodyLooks(first, second, landmarker(picture, second.region, mirrored=True))
+    return BodyPasses(first, second, landmarker(picture, second.region, mirrored=True))
 
 
 def pose_of_joints(joints: np.ndarray, joints_3d: np.ndarray, seen: np.ndarray) -> Pose:
@@ -136,9 +143,7 @@ def body_size(keypoints_2d: np.ndarray) -> float:
     return float(np.sqrt(max(np.ptp(keypoints_2d, axis=0).prod(), 1)))
 
 
-def steady_joints(
-    plain: Pose, mirrored: Pose, limit: float = 0.06, minimum_visibility: float = 0.5
-) -> np.ndarray:
+def steady_joints(plain: Pose, mirrored: Pose, limit: float = 0.06) -> np.ndarray:
     """(13,) bool: visible in both passes, which differ by less than `limit` body sizes."""
     joints, others = body_from_pose(plain.points), body_from_pose(mirrored.points)
     visibility = np.minimum(
@@ -146,7 +151,7 @@ def steady_joints(
     )
     apart = np.linalg.norm(joints - others, axis=1)
     size = body_size((joints + others) / 2)
-    return (visibility >= minimum_visibility) & (apart < limit * size)
+    return (visibility >= 0.5) & (apart < limit * size)
 
 
 def body_detections(bodies: list[Body], picture: Picture) -> PartDetections:

@@ -58,17 +58,17 @@ class Face:
         return bool(np.linalg.norm(head_centre - self.centre) < 0.6 * self.height)
 
 
-def look_at_faces(
+def refined_faces(
     picture: Picture, landmarker: FaceLandmarker, detections: SsdDetections
 ) -> list[Face]:
     """The meshes of detected faces after two passes, without those that are clearly no faces."""
     regions = face_regions(detections)
-    looks = zip(regions, detections.scores, detections.boxes, strict=True)
-    faces = (look_at_face(picture, landmarker, r, float(score), box) for r, score, box in looks)
+    found = zip(regions, detections.scores, detections.boxes, strict=True)
+    faces = (refined_face(picture, landmarker, r, float(score), box) for r, score, box in found)
     return [face for face in faces if face is not None]
 
 
-def look_at_face(
+def refined_face(
     picture: Picture, landmarker: FaceLandmarker, region: Region, score: float, box: np.ndarray
 ) -> Face | None:
     """The mesh of the face in `region` after two passes; None if there clearly is none.

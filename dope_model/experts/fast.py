@@ -18,16 +18,17 @@ from dope_model.experts.bodies import (
     body_detections,
     head_box,
     mean_pose,
+    one_each,
     pose_agreement,
     steady_joints,
     wrist_views,
 )
-from dope_model.experts.faces import Face, face_detections, look_at_faces, trusted_faces
+from dope_model.experts.faces import Face, face_detections, refined_faces, trusted_faces
 from dope_model.experts.hands import (
     Hand,
     hand_detections,
-    look_at_hand,
     nearest_wrist,
+    refined_hand,
     trusted_hands,
 )
 from dope_model.experts.joints import body_from_pose
@@ -39,13 +40,11 @@ from dope_model.experts.landmarks import (
     hand_regions,
     pose_full,
 )
-from dope_model.experts.regions import Picture, Region, tiles
-from dope_model.experts.similarity import distinct
+from dope_model.experts.regions import Picture, Region
 from dope_model.experts.ssd import (
     SsdDetections,
     body_detector,
     face_detector,
-    non_maximum_suppression,
     palm_detector,
 )
 from dope_model.poses import PartDetections
@@ -68,9 +67,9 @@ class FastExperts:
     def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
         """Detections of "body", "hand" and "face" in `rgb` (H, W, 3) uint8."""
         picture = Picture(rgb)
-        faces = self._faces_on_tiles(picture)
+        faces = refined_faces(picture, self._face, self._find_faces.on_tiles(picture, (1, 2)))
         bodies = self._bodies(picture, faces)
-        return self._found(picture, bodies, faces, self._look_at_palms(picture, picture.box, []))
+        return self._found(picture, bodies, faces, self._hands_of_palms(picture, picture.box, []))
 
     def _found(
         self, picture: Picture, bodies: list[Body], faces: list[Face], hands: list[Hand]
@@ -79,19 +78,13 @@ class FastExperts:
         for body in bodies:
             if not any(face.is_on(body.head_centre) for face in faces):
                 found = self._find_faces(picture, head_box(body, 3.0), 0.4)
-                faces = faces + look_at_faces(picture, self._face, found)
+                faces = faces + refined_faces(picture, self._face, found)
         faces = trusted_faces(faces, [body.head_centre for body in bodies])
         return {
             "body": body_detections(bodies, picture),
             "hand": hand_detections(self._hands(picture, bodies, hands), picture),
             "face": face_detections(faces, picture),
         }
-
-    def _faces_on_tiles(self, picture: Picture) -> list[Face]:
-        boxes = np.concatenate([tiles(picture.width, picture.height, n) for n in (1, 2)])
-        found = self._find_faces.on_tiles(picture, boxes, 0.4)
-        found = found.select(non_maximum_suppression(found.scores, found.boxes, 0.4))
-        return look_at_faces(picture, self._face, found)
 
     def _bodies(self, picture: Picture, faces: list[Face]) -> list[Body]:
         poses: list[Pose] = []
@@ -102,7 +95,7 @@ class FastExperts:
         poses.sort(key=lambda pose: -pose.quality)
 
         bodies = []
-        for pose in one_pose_each(poses):
+        for pose in (poses[i] for i in one_each(poses, limit=0.6)):
             mirrored = self._pose(picture, pose.next_region, mirrored=True)
             has_face = any(
                 face.score >= 0.5 and face.is_on(pose.points[:11].mean(axis=0)) for face in faces
@@ -114,8 +107,7 @@ class FastExperts:
                 if body.trusted.sum() >= MINIMUM_JOINTS:
                     bodies.append(body)
         bodies.sort(key=lambda body: -body.score)
-        kept = one_pose_each([body.pose for body in bodies], limit=0.5)
-        bodies = [body for body in bodies if any(body.pose is pose for pose in kept)]
+        bodies = [bodies[i] for i in one_each([body.pose for body in bodies])]
         return without_bodies_inside(bodies, faces)
 
     def _body_regions(self, picture: Picture, faces: list[Face]) -> list[Region]:
@@ -150,17 +142,17 @@ class FastExperts:
                 continue
             if any(nearest_wrist(hand, [view]) for hand in found):
                 continue
-            hands = self._look_at_palms(picture, view.search_box(1.1), found)
+            hands = self._hands_of_palms(picture, view.search_box(1.1), found)
             if not any(nearest_wrist(hand, [view]) for hand in hands):
-                hands += self._look_at_hands(picture, [view.direct], [0.0], found + hands)
+                hands += self._refined_hands(picture, [view.direct], [0.0], found + hands)
             found += hands
         return trusted_hands(found, wrists)
 
-    def _look_at_palms(self, picture: Picture, box: np.ndarray, known: list[Hand]) -> list[Hand]:
+    def _hands_of_palms(self, picture: Picture, box: np.ndarray, known: list[Hand]) -> list[Hand]:
         palms = self._find_palms(picture, box, 0.3)
-        return self._look_at_hands(picture, hand_regions(palms), palms.scores, known)
+        return self._refined_hands(picture, hand_regions(palms), palms.scores, known)
 
-    def _look_at_hands(
+    def _refined_hands(
         self,
         picture: Picture,
         regions: list[Region],
@@ -169,7 +161,7 @@ class FastExperts:
     ) -> list[Hand]:
         hands: list[Hand] = []
         for region, score in zip(regions, palm_scores, strict=True):
-            hand = look_at_hand(
+            hand = refined_hand(
                 picture,
                 self._hand,
                 region,
@@ -194,15 +186,6 @@ def boxes_below(face: Face) -> list[np.ndarray]:
 def hits(bodies: SsdDetections, face: Face) -> bool:
     """Whether a detected body has this face."""
     return bool((box_ious(bodies.boxes, face.detector_box[None]) > 0.15).any())
-
-
-def one_pose_each(poses: list[Pose], limit: float = 0.6) -> list[Pose]:
-    """The best pose of each person, of poses sorted best first."""
-    if not poses:
-        return []
-    points, scores = (np.stack(values) for values in zip(*(p.compared for p in poses), strict=True))
-    groups = distinct(points, scores, np.arange(len(poses)), limit)
-    return [poses[group[0]] for group in groups]
 
 
 def body_of(plain: Pose, mirrored: Pose, reproduced: float) -> Body:

@@ -14,12 +14,13 @@ from dope_model.boxes import box_ious
 from dope_model.experts.bodies import (
     MINIMUM_JOINTS,
     Body,
-    BodyLooks,
-    look_at_body,
+    BodyPasses,
+    body_passes,
+    one_each,
     pose_of_joints,
 )
-from dope_model.experts.faces import Face, look_at_face, look_at_faces
-from dope_model.experts.fast import FastExperts, body_of, one_pose_each
+from dope_model.experts.faces import Face, refined_face, refined_faces
+from dope_model.experts.fast import FastExperts, body_of
 from dope_model.experts.hands import Hand
 from dope_model.experts.joints import body_from_pose, hand_to_mediapipe
 from dope_model.experts.landmarks import region_of_hand
@@ -79,15 +80,14 @@ class GuidedExperts(FastExperts):
         agreed += [body for body in missed if body is not None]
         agreed.sort(key=lambda body: -body.score)
         bodies = agreed + others
-        kept = one_pose_each([body.pose for body in bodies], limit=0.5)
-        return [body for body in bodies if any(body.pose is pose for pose in kept)]
+        return [bodies[i] for i in one_each([body.pose for body in bodies])]
 
     def _body(self, picture: Picture, guess: Guess) -> Body | None:
         """The body on which BlazePose's passes on a guess agree; None if they do not."""
-        looks = look_at_body(picture, self._pose, guess.region())
-        if looks is None or not looks_agree(looks, guess):
+        passes = body_passes(picture, self._pose, guess.region())
+        if passes is None or not passes_agree(passes, guess):
             return None
-        body = body_of(looks.second, looks.mirrored, looks.reproduced)
+        body = body_of(passes.second, passes.mirrored, passes.reproduced)
         return body if body.trusted.sum() >= MINIMUM_JOINTS else None
 
     def _missed(self, rgb: np.ndarray, picture: Picture, guesses: list[Guess]) -> list[Guess]:
@@ -104,33 +104,33 @@ class GuidedExperts(FastExperts):
         ]
 
     def _proposed_faces(self, picture: Picture, proposed: PartDetections) -> list[Face]:
-        """Looks at the network's faces, and at those that the face detector finds at one glance."""
+        """The network's faces, and those that the face detector finds in the whole picture."""
         found = self._find_faces(picture, picture.box, 0.4)
-        faces: list[Face | None] = [*look_at_faces(picture, self._face, found)]
+        faces: list[Face | None] = [*refined_faces(picture, self._face, found)]
         for points, box, score in zip(
             proposed.keypoints_2d, proposed.boxes, proposed.scores.tolist(), strict=True
         ):
             region = region_of_face(points.astype(float))
-            faces.append(look_at_face(picture, self._face, region, score, box))
+            faces.append(refined_face(picture, self._face, region, score, box))
         return [face for face in faces if face is not None]
 
     def _proposed_hands(self, picture: Picture, proposed: PartDetections) -> list[Hand]:
-        """Looks at the network's hands, and at the palms that are found at one glance."""
+        """The network's hands, and those whose palms are found in the whole picture."""
         points = hand_to_mediapipe(proposed.keypoints_2d.astype(float))
         regions = [region_of_hand(p) for p in points]
-        hands = self._look_at_hands(picture, regions, proposed.scores.tolist(), [])
-        return hands + self._look_at_palms(picture, picture.box, hands)
+        hands = self._refined_hands(picture, regions, proposed.scores.tolist(), [])
+        return hands + self._hands_of_palms(picture, picture.box, hands)
 
 
-def looks_agree(looks: BodyLooks, guess: Guess) -> bool:
+def passes_agree(passes: BodyPasses, guess: Guess) -> bool:
     """Whether three passes found the body of a guess: all have a high score, the last two agree,
     and enough joints are where the guess has them.
 
     Of 111 guesses in 60 pictures without people two pass (one shows a screen).
     """
-    if looks.score <= 0.5 or looks.reproduced <= _AGREEMENT or not guess.seen.any():
+    if passes.score <= 0.5 or passes.reproduced <= _AGREEMENT or not guess.seen.any():
         return False
-    return guess.agreement(body_from_pose(looks.mean.points)) > _GUESS_AGREEMENT
+    return guess.agreement(body_from_pose(passes.mean.points)) > _GUESS_AGREEMENT
 
 
 def body_of_network(proposed: PartDetections, i: int) -> Body:

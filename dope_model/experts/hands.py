@@ -51,32 +51,30 @@ class Hand:
         return float(np.linalg.norm(self.points[0] - view.wrist)) / max(self.size, 1)
 
 
-def look_at_hand(
+def refined_hand(
     picture: Picture,
     landmarker: HandLandmarker,
     region: Region,
     palm_score: float = 0.0,
-    passes: int = 3,
     give_up_below: float = 0.1,
     known: Sequence[Hand] = (),
 ) -> Hand | None:
-    """The hand in `region`, after `passes` passes.
+    """The hand in `region`, after three passes.
 
     None if a pass finds none, or if most of the hand is outside the picture and so only guessed.
 
     Args:
-        passes: at least two.
         give_up_below: a pass with a lower score counts as finding none.
         known: hands that are already known; None if it is one of them.
     """
-    looks = []
-    for _ in range(passes):
-        look = landmarker(picture, region)
-        looks.append(look)
-        if look.score < give_up_below or any(fills_same_place(look, hand) for hand in known):
+    passes: list[HandPose] = []
+    for _ in range(3):
+        found = landmarker(picture, region)
+        passes.append(found)
+        if found.score < give_up_below or any(fills_same_place(found, hand) for hand in known):
             return None
-        region = look.next_region
-    last, before = looks[-1], looks[-2]
+        region = found.next_region
+    _, before, last = passes
     if picture.contains(last.points).mean() < 0.5:
         return None
     size = max(float(np.ptp(last.points, axis=0).max()), 1)
@@ -84,7 +82,7 @@ def look_at_hand(
     return Hand(
         last.points,
         last.world,
-        min(look.score for look in looks),
+        min(found.score for found in passes),
         last.right,
         palm_score,
         float(apart / size),
@@ -105,15 +103,15 @@ def trusted_hands(hands: list[Hand], wrists: list[WristView]) -> list[Hand]:
             continue
         if any(fills_same_place(hand, other) for other in kept):
             continue
-        looks_left = hand.right <= 0.5
-        view = nearest_wrist(hand, [view for view in free if view.is_left == looks_left])
+        seems_left = hand.right <= 0.5
+        view = nearest_wrist(hand, [view for view in free if view.is_left == seems_left])
         if view is None:
             # A wrist has one hand, and a hand that fits no wrist has to be beyond doubt.
-            second = nearest_wrist(hand, [view for view in taken if view.is_left == looks_left])
+            second = nearest_wrist(hand, [view for view in taken if view.is_left == seems_left])
             if second is not None or hand.score <= 0.9 or hand.palm_score <= 0.6:
                 continue
             view = nearest_wrist(hand, free)
-        hand.is_left = looks_left if view is None else view.is_left
+        hand.is_left = seems_left if view is None else view.is_left
         if view is not None:
             free.remove(view)
             taken.append(view)

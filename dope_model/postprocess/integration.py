@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dope_model.boxes import keep_best
 from dope_model.poses import PartDetections
 from dope_model.postprocess.candidates import Candidates
-from dope_model.postprocess.nms import keep_best
 from dope_model.postprocess.settings import OVERLAP_JOINTS, IntegrationSettings
 
 LOWER_BODY_JOINTS = slice(0, 4)

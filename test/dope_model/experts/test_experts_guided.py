@@ -1,4 +1,4 @@
-"""The `guided` experts: where they look, whom they believe, and a real picture."""
+"""The `guided` experts: where they search, whom they believe, and a real picture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dope_model.experts import MissingModelError
-from dope_model.experts.bodies import BodyLooks, pose_of_joints
-from dope_model.experts.guided import GuidedExperts, looks_agree
+from dope_model.experts.bodies import BodyPasses, pose_of_joints
+from dope_model.experts.guided import GuidedExperts, passes_agree
 from dope_model.experts.joints import HAND_POINTS, hand_from_mediapipe, hand_to_mediapipe
 from dope_model.experts.proposals import Guess, NetworkProposals, region_of_face
 from dope_model.skeleton import BODY, FACE84
@@ -69,28 +69,30 @@ def test_the_box_of_a_guess_is_that_of_its_seen_joints():
 JOINTS = np.random.default_rng(0).uniform(0, 100, (13, 2))
 
 
-def looks(score: float = 0.9, apart: float = 0.0) -> BodyLooks:
+def passes(score: float = 0.9, apart: float = 0.0) -> BodyPasses:
     pose = pose_of_joints(JOINTS, np.zeros((13, 3)), np.ones(13, bool))
-    return BodyLooks(pose, pose, replace(pose, score=score, points=pose.points + apart))
+    return BodyPasses(pose, pose, replace(pose, score=score, points=pose.points + apart))
 
 
-def test_looks_agree_where_all_are_sure_and_two_are_alike():
-    assert looks().reproduced == pytest.approx(1)
+def test_passes_agree_where_all_are_sure_and_two_are_alike():
+    assert passes().reproduced == pytest.approx(1)
     guess = Guess(JOINTS, np.arange(13) < 2)
-    assert looks_agree(looks(), guess)
-    assert not looks_agree(looks(score=0.5), guess)
-    assert looks_agree(looks(apart=3), guess) and not looks_agree(looks(apart=40), guess)
-    assert not looks_agree(looks(), Guess(JOINTS, np.zeros(13, bool)))
-    assert np.allclose(looks(apart=4).mean.points, looks().mean.points + 2)
+    assert passes_agree(passes(), guess)
+    assert not passes_agree(passes(score=0.5), guess)
+    assert passes_agree(passes(apart=3), guess) and not passes_agree(passes(apart=40), guess)
+    assert not passes_agree(passes(), Guess(JOINTS, np.zeros(13, bool)))
+    assert np.allclose(passes(apart=4).mean.points, passes().mean.points + 2)
 
 
-def test_looks_at_somebody_else_do_not_count():
+def test_passes_on_somebody_else_do_not_count():
     half = JOINTS + np.where(np.arange(13) < 6, 0, 50)[:, None]
     most = JOINTS + np.where(np.arange(13) < 5, 0, 50)[:, None]
     seen = np.ones(13, bool)
     # The joints spread over nearly 100 px: 50 px are far more than a tenth of that.
     assert Guess(half, seen).agreement(JOINTS) == pytest.approx(6 / 13)
-    assert looks_agree(looks(), Guess(half, seen)) and not looks_agree(looks(), Guess(most, seen))
+    assert passes_agree(passes(), Guess(half, seen)) and not passes_agree(
+        passes(), Guess(most, seen)
+    )
 
 
 def test_what_is_known_of_a_pose_from_joints_alone():

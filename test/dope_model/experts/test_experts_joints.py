@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dope_model.experts.bodies import steady_joints, wrist_views
 from dope_model.experts.faces import metric_landmarks, visible_landmarks
-from dope_model.experts.hands import Hand, look_at_hand, trusted_hands
+from dope_model.experts.hands import Hand, refined_hand, trusted_hands
 from dope_model.experts.joints import (
     COCO_OF_POSE,
     COCO_SWAP,
@@ -25,7 +25,6 @@ from dope_model.experts.landmarks import HandPose, Pose
 from dope_model.experts.people import (
     Evidence,
     fused_joints,
-    is_strictly_trusted,
     is_trusted,
 )
 from dope_model.experts.regions import Picture, Region
@@ -215,7 +214,7 @@ def pose_at(points: np.ndarray) -> Pose:
     return Pose(1.0, points, np.ones(33), np.zeros((33, 3)), region, region)
 
 
-def test_joints_that_move_between_looks_are_not_steady():
+def test_joints_that_move_between_passes_are_not_steady():
     points = np.random.default_rng(4).uniform(0, 100, (33, 2))
     points[[27, 28]] = (0, 0), (100, 100)  # the box is 100 px wide and high
     moved = points.copy()
@@ -246,19 +245,18 @@ def test_fused_joints_by_hand():
 
 
 @pytest.mark.parametrize(
-    "evidence, trusted, strict",
+    "evidence, trusted",
     [
-        (Evidence(0.9, 0.7, 0.9, mirrored=0.0, detectors=2), True, True),
-        (Evidence(0.9, 0.46, 0.1, mirrored=0.0, detectors=2), True, False),
-        (Evidence(0.4, 0.9, 0.9, mirrored=0.0, detectors=2), False, False),
-        (Evidence(0.9, 0.46, 0.9, mirrored=0.0, detectors=1), False, False),
-        (Evidence(0.9, 0.6, 0.71, mirrored=0.0, detectors=1), True, False),
-        (Evidence(0.9, 0.9, 0.6, mirrored=0.0, detectors=1), False, False),
+        (Evidence(0.9, 0.7, 0.9, mirrored=0.0, detectors=2), True),
+        (Evidence(0.9, 0.46, 0.1, mirrored=0.0, detectors=2), True),
+        (Evidence(0.4, 0.9, 0.9, mirrored=0.0, detectors=2), False),
+        (Evidence(0.9, 0.46, 0.9, mirrored=0.0, detectors=1), False),
+        (Evidence(0.9, 0.6, 0.71, mirrored=0.0, detectors=1), True),
+        (Evidence(0.9, 0.9, 0.6, mirrored=0.0, detectors=1), False),
     ],
 )
-def test_rules_of_trust(evidence, trusted, strict):
+def test_rules_of_trust(evidence, trusted):
     assert is_trusted(evidence) == trusted
-    assert is_strictly_trusted(evidence) == strict
 
 
 def standing_pose() -> Pose:
@@ -308,22 +306,22 @@ def test_a_wrist_has_one_hand():
     assert trusted_hands([good, twin], wrists) == [good]
 
 
-class OneLook:
-    """A landmark model that sees the same hand wherever it looks."""
+class OneHand:
+    """A landmark model that finds the same hand everywhere."""
 
     def __init__(self, place: tuple, score: float = 0.9) -> None:
         points = hand_at(place, right=0.9).points
-        self._look = HandPose(score, 0.9, points, np.zeros((21, 3)), Region(0, 0, 1))
+        self._found = HandPose(score, 0.9, points, np.zeros((21, 3)), Region(0, 0, 1))
 
     def __call__(self, picture: Picture, region: Region) -> HandPose:
-        return self._look
+        return self._found
 
 
 def test_hands_that_are_known_invented_or_none_are_left_out():
     picture = Picture(np.zeros((100, 100, 3), np.uint8))
     region = Region(50, 50, 40)
-    hand = look_at_hand(picture, OneLook((40, 40)), region)
+    hand = refined_hand(picture, OneHand((40, 40)), region)
     assert hand is not None and not hand.is_left and hand.deviation == 0
-    assert look_at_hand(picture, OneLook((40, 40)), region, known=[hand]) is None
-    assert look_at_hand(picture, OneLook((40, 90)), region) is None  # 3 of 4 below the picture
-    assert look_at_hand(picture, OneLook((40, 40), score=0.05), region) is None
+    assert refined_hand(picture, OneHand((40, 40)), region, known=[hand]) is None
+    assert refined_hand(picture, OneHand((40, 90)), region) is None  # 3 of 4 below the picture
+    assert refined_hand(picture, OneHand((40, 40), score=0.05), region) is None

@@ -75,9 +75,6 @@ def test_models_that_are_there_stay(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_fails_with_the_reason(tmp_path, monkeypatch, capsys):
-    parser = prepare.argparse.ArgumentParser()
-    prepare.add_arguments(parser)
     wrong = package(tmp_path / "pose.tgz", {"package/readme": b""})
-    arguments = parser.parse_args(["--out", str(tmp_path / "m"), "--mediapipe-pose", str(wrong)])
-    assert prepare.main(arguments) == 1
+    assert prepare.main(["--out", str(tmp_path / "m"), "--mediapipe-pose", str(wrong)]) == 1
     assert "error: " in capsys.readouterr().err
