@@ -61,7 +61,8 @@ class Skeleton:
         return points - self.root_of(points)[..., None, :]
 
 
-def _swap_by_name(joints: tuple[str, ...]) -> tuple[int, ...]:
+def swap_by_name(joints: tuple[str, ...]) -> tuple[int, ...]:
+    """The joint that takes the place of each, by right_ and left_, when the picture is mirrored."""
     partner = {"right": "left", "left": "right"}
     mirrored = []
     for joint in joints:
@@ -92,7 +93,7 @@ def _body(joint_count: int) -> Skeleton:
         bones += ((10, 13), (11, 13), (13, 12))
     else:
         bones += ((10, 12), (11, 12))
-    swap = _swap_by_name(joints)
+    swap = swap_by_name(joints)
     return Skeleton("body", joints, bones, swap, (4, 5), _side_colors(joints, bones))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 SIMILARITY_SPREAD = 0.1
@@ -34,22 +32,16 @@ def keypoint_similarity(
     return float(np.exp(-0.5 * distance**2).mean())
 
 
-def match_instances(
-    similarities: np.ndarray, scores: np.ndarray, least: float = LEAST_SIMILARITY
-) -> list[tuple[int, int]]:
-    """Pairs (detection, truth): the best scored detection first takes its most similar truth.
-
-    Args:
-        similarities: (D, T); scores: (D,).
-        least: similarity that a pair needs.
-    """
+def match_instances(similarities: np.ndarray, scores: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (detection, truth), of similarities (D, T) and scores (D,): the best scored detection
+    first takes its most similar truth, if that is similar enough."""
     pairs, taken = [], set()
     for detection in np.argsort(-np.asarray(scores), kind="stable"):
         free = [t for t in range(similarities.shape[1]) if t not in taken]
         if not free:
             break
         best = max(free, key=lambda t: similarities[detection, t])
-        if similarities[detection, best] >= least:
+        if similarities[detection, best] >= LEAST_SIMILARITY:
             taken.add(best)
             pairs.append((int(detection), best))
     return pairs
@@ -97,22 +89,3 @@ def inside_any(point: np.ndarray, boxes: np.ndarray) -> bool:
     if not len(boxes):
         return False
     return bool(((point >= boxes[:, :2]) & (point <= boxes[:, 2:])).all(axis=1).any())
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Detections that are right and wrong, and instances that were missed."""
-
-    right: int
-    wrong: float
-    missed: int
-
-    @property
-    def recall(self) -> float:
-        total = self.right + self.missed
-        return self.right / total if total else float("nan")
-
-    @property
-    def precision(self) -> float:
-        total = self.right + self.wrong
-        return self.right / total if total else float("nan")

@@ -1,13 +1,6 @@
 """What every benchmark's report is made of: tables, JSON and plots.
 
-    rows = [{"model": "experts", "part": "hand", "recall": 0.71, "PA mm": 14.2}, ...]
-    (out / "report.md").write_text(markdown_table(rows))
-    write_json(out / "report.json", {"rows": rows, "versions": versions(), "settings": {...}})
-    line_plot(out / "pck.png", {"experts": (thresholds, shares)}, "threshold", "PCK")
-
-A row is a dictionary from column to value; a value that is not known is NaN or left out. What
-a model finds is kept by `dope_model.benchmark.predictions`, so that a benchmark goes on where it
-was stopped.
+A row is a dictionary from column to value; a value that is not known is NaN or left out.
 """
 
 from __future__ import annotations
@@ -22,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import dope_model
-
-PLOT_COMMAND = "pip install matplotlib"
+from dope_model.hints import pip_install
 
 _LISTED_PACKAGES = (
     "numpy", "opencv-python-headless", "torch", "torchvision", "openvino", "onnxruntime",
@@ -46,16 +38,11 @@ def format_value(column: str, value: object) -> str:
     return f"{number:.1f}" if column.endswith((" mm", " px", " %")) else f"{number:.3f}"
 
 
-def columns_of(rows: Sequence[Row]) -> list[str]:
-    """All columns, in the order in which they first appear."""
-    return list(dict.fromkeys(column for row in rows for column in row))
-
-
 def markdown_table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table without a newline at the end; numbers are right-aligned."""
     if not rows:
         return "nothing to show"
-    columns = columns_of(rows)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
 
     def is_text(column: str) -> bool:
         return any(isinstance(row.get(column), str) for row in rows)
@@ -97,7 +84,9 @@ def require_plots() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"plots need matplotlib ({error}): {PLOT_COMMAND}") from error
+        raise ImportError(
+            f"plots need matplotlib ({error}): {pip_install('matplotlib')}"
+        ) from error
 
 
 def line_plot(
@@ -106,22 +95,12 @@ def line_plot(
     x_label: str,
     y_label: str,
     title: str = "",
-    y_limits: tuple[float, float] | None = (0.0, 1.0),
 ) -> None:
-    """Write a PNG of one line per entry of `curves`, name to (x values, y values).
+    """Write a PNG of one line per entry of `curves`, name to (x values, y values from 0 to 1).
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure, axes = _figure(title, x_label, y_label)
-    for name, (x, y) in curves.items():
-        axes.plot(x, y, label=name)
-    axes.margins(x=0)
-    axes.grid(alpha=0.3)
-    _finish(figure, axes, path, y_limits)
-
-
-def _figure(title: str, x_label: str, y_label: str):
     require_plots()
     # No pyplot: it would look for a screen and keep every figure.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -131,19 +110,14 @@ def _figure(title: str, x_label: str, y_label: str):
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
-    return figure, axes
-
-
-def _finish(figure, axes, path: Path, y_limits: tuple[float, float] | None) -> None:
-    if y_limits is not None:
-        axes.set_ylim(*y_limits)
-    if axes.get_legend_handles_labels()[0]:
+    for name, (x, y) in curves.items():
+        axes.plot(x, y, label=name)
+    axes.margins(x=0)
+    axes.grid(alpha=0.3)
+    axes.set_ylim(0, 1)
+    if curves:
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
-
-
-def _unknown(value: object) -> bool:
-    return value is None or isinstance(value, float | np.floating) and not math.isfinite(value)
 
 
 def _plain(value: object) -> object:
@@ -157,7 +131,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, np.generic):
         return _plain(value.item())
-    return None if _unknown(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dope_model.datasets.labels import LabelSet, Sample
 from dope_model.datasets.lsp import read_lsp
 from dope_model.drawing import draw_people
 from dope_model.experts.proposals import Guess
-from dope_model.pictures import read_rgb, write_picture
+from dope_model.pictures import picture_sheet, read_rgb, write_picture
 from dope_model.poses import PartDetections
 from dope_model.postprocess.assembly import assemble
 
@@ -121,35 +121,23 @@ def annotated_bodies(folder: Path, names: list[str]) -> dict[str, Guess]:
     return {name: Guess(LSP(one.joints), LSP.valid(one.labelled)) for name, one in found}
 
 
-def label_sheet(labels: LabelSet, folder: Path, count: int, seed: int = 0) -> np.ndarray:
+def label_sheet(labels: LabelSet, folder: Path, count: int) -> np.ndarray:
     """One image of random labelled pictures with labels and ignore regions (red: bodies)."""
-    chosen = np.random.default_rng(seed).permutation(len(labels))[:count]
-    tiles = [_tile(labels.samples[i], folder) for i in sorted(chosen)]
-    columns = min(6, max(1, len(tiles)))
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
-    return np.concatenate(rows)
+    chosen = np.random.default_rng(0).permutation(len(labels))[:count]
+    drawn = [_drawn(labels.samples[i], folder) for i in sorted(chosen)]
+    return picture_sheet(drawn, columns=6, cell=(320, 320))
 
 
-def _tile(sample: Sample, folder: Path, side: int = 320) -> np.ndarray:
-    rgb = read_rgb(folder / sample.file)
+def _drawn(sample: Sample, folder: Path) -> np.ndarray:
     parts = {
         name: PartDetections(
             name, part.score, part.keypoints_2d, part.keypoints_3d, part.is_left, part.valid_2d
         )
         for name, part in sample.parts.items()
     }
-    drawn = draw_people(rgb, assemble(parts, snap_wrists=False))
-    for name, color in (
-        ("hand", (230, 200, 40)),
-        ("face", (40, 200, 230)),
-        ("body", (230, 40, 40)),
-    ):
-        if name in sample.parts:
-            for x0, y0, x1, y1 in sample.parts[name].ignored.round().astype(int):
-                cv2.rectangle(drawn, (int(x0), int(y0)), (int(x1), int(y1)), color, 1)
-    scale = side / max(drawn.shape[:2])
-    small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    tile = np.full((side, side, 3), 255, np.uint8)
-    tile[: small.shape[0], : small.shape[1]] = small
-    return tile
+    drawn = draw_people(read_rgb(folder / sample.file), assemble(parts, snap_wrists=False))
+    colors = {"hand": (230, 200, 40), "face": (40, 200, 230), "body": (230, 40, 40)}
+    for name in (name for name in colors if name in sample.parts):
+        for x0, y0, x1, y1 in sample.parts[name].ignored.round().astype(int).tolist():
+            cv2.rectangle(drawn, (x0, y0), (x1, y1), colors[name], 1)
+    return drawn

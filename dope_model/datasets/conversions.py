@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dope_model.skeleton import BODY, BODY14, COCO_JOINTS, HAND, Skeleton
+from dope_model.skeleton import BODY, BODY14, COCO_JOINTS, HAND, Skeleton, swap_by_name
 
 Source = str | tuple[str, ...]
 """A joint of a data set, or several whose mean is meant."""
@@ -57,12 +57,7 @@ class Conversion:
     @cached_property
     def swap(self) -> tuple[int, ...]:
         """Joint of the data set that takes the place of each when the picture is mirrored."""
-        partner = {"right": "left", "left": "right"}
-        mirrored = []
-        for name in self.names:
-            side, _, rest = name.partition("_")
-            mirrored.append(f"{partner[side]}_{rest}" if side in partner else name)
-        return tuple(self.names.index(name) for name in mirrored)
+        return swap_by_name(self.names)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Points (..., theirs, D) as (..., ours, D); zero where the data set has no such joint."""

@@ -63,7 +63,7 @@ def _joined(
     use = labelled.copy()
     use[BODY.index["head"]] &= not body.valid_2d[i, BODY.index["head"]]
     disputed = labelled & body.valid_2d[i] & ~near[i]
-    new = _copy(body)
+    new = body.select(np.arange(len(body)))
     new.keypoints_2d[i, use] = keypoints_2d[use]
     new.valid_2d[i] = (body.valid_2d[i] | labelled) & ~disputed
     new.valid_3d[i] = body.valid_3d[i] & ~disputed
@@ -78,36 +78,17 @@ def _added(body: PartLabels, keypoints_2d: np.ndarray, labelled: np.ndarray) -> 
     others = [_box(p, v) for p, v in zip(body.keypoints_2d, seen, strict=True)]
     others = np.array(others).reshape(-1, 4)
     contradicted = box_iou(box, others) > CONTRADICTION_IOU
-    new = _select(body, ~contradicted)
+    new = body.select(~contradicted)
     if contradicted.any():
         new.ignored = np.concatenate([body.ignored, others[contradicted], box[None]])
         return new
-    one = PartLabels.empty("body", len(BODY))
-    for name, value in {
-        "keypoints_2d": np.where(labelled[:, None], keypoints_2d, box.reshape(2, 2).mean(axis=0)),
-        "keypoints_3d": np.zeros((len(BODY), 3)),
-        "valid_2d": labelled,
-        "valid_3d": np.zeros(len(BODY), bool),
-        "visibility": np.where(labelled, Visibility.VISIBLE, Visibility.UNKNOWN),
-        "person": -1,
-        "root": np.full(3, np.nan),
-        "score": 1.0,
-    }.items():
-        array = getattr(new, name)
-        setattr(one, name, np.concatenate([array, np.asarray(value, array.dtype)[None]]))
-    one.ignored = body.ignored
-    one.complete = body.complete
-    return one
-
-
-def _copy(labels: PartLabels) -> PartLabels:
-    return _select(labels, np.arange(len(labels)))
-
-
-def _select(labels: PartLabels, which: np.ndarray) -> PartLabels:
-    per_instance = ("keypoints_2d", "keypoints_3d", "valid_2d", "valid_3d", "visibility",
-                    "person", "root", "score")  # fmt: skip
-    return replace(labels, **{name: getattr(labels, name)[which].copy() for name in per_instance})
+    points = np.where(labelled[:, None], keypoints_2d, box.reshape(2, 2).mean(axis=0))
+    visibility = np.where(labelled, Visibility.VISIBLE, Visibility.UNKNOWN)
+    one = PartLabels(
+        "body", points[None], np.zeros((1, len(BODY), 3)), labelled[None],
+        np.zeros((1, len(BODY)), bool), visibility[None], [-1], np.full((1, 3), np.nan), [1.0],
+    )  # fmt: skip
+    return new.joined(one)
 
 
 def _box(points: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -84,6 +84,20 @@ class PartLabels:
     def __len__(self) -> int:
         return len(self.score)
 
+    @property
+    def instances(self) -> dict[str, np.ndarray]:
+        """The arrays of which each row is an instance, by name."""
+        return {name: getattr(self, name) for name in _fields(self.part, 0)}
+
+    def select(self, which: np.ndarray) -> PartLabels:
+        """Copies of the instances that an index or mask array picks, in its order."""
+        return replace(self, **{k: array[which].copy() for k, array in self.instances.items()})
+
+    def joined(self, other: PartLabels) -> PartLabels:
+        """The instances and regions of both; all else is this one's."""
+        both = {k: np.concatenate([a, other.instances[k]]) for k, a in self.instances.items()}
+        return replace(self, **both, ignored=np.concatenate([self.ignored, other.ignored]))
+
     @classmethod
     def empty(cls, part: str, joint_count: int, complete: bool = True) -> PartLabels:
         """No instance of `part`; if `complete` is False, the part is not annotated."""

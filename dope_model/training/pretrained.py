@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dope_model.experts.tfjs_weights import read_tfjs
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.training.movenet import movenet_tensors
-from dope_model.training.tfjs import read_tfjs
 
 # The Keras model takes BGR minus these, its batch norms have this epsilon.
 _KERAS_MEAN_BGR = (103.939, 116.779, 123.68)

@@ -13,7 +13,6 @@ from scipy.io import savemat
 from dope_model.datasets.conversions import (
     LSP_JOINTS,
     MPII_JOINTS,
-    MUPOTS_JOINTS,
     OPENPOSE_HAND_JOINTS,
     RHD_JOINTS,
 )
@@ -123,8 +122,6 @@ def write_mupots(folder: Path, frames: dict[str, list[list[dict]]]) -> None:
             for row in rows
         ]  # fmt: skip
         savemat(folder / name / "annot.mat", {"annotations": cell_array(cells)})
-        occluded = [[np.zeros((1, len(MUPOTS_JOINTS))) for _ in row] for row in rows]
-        savemat(folder / name / "occlusion.mat", {"occlusion_labels": cell_array(occluded)})
         for i in range(len(rows)):
             write_picture(folder / name / f"img_{i:06d}.jpg", 10 * (k + i))
 

@@ -1,8 +1,7 @@
 """The protocols of published benchmarks, one file each, and what they share.
 
 `protocol.py` says what a protocol is, `../runner.py` runs one, `table_1.py` all that the paper's
-first table needs. The metrics lie in `pck.py`, `bodies_3d.py`, `hands.py`, `faces.py` and
-`keypoint_ap.py`.
+first table needs. Metrics that several share lie in `pck.py` and `keypoint_ap.py`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from dope_model.benchmark.protocols.keypoint_ap import (
     only_keypoints,
     require_coco_tools,
 )
+from dope_model.benchmark.protocols.pck import share
 from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
 from dope_model.datasets.coco import PIXEL_MIDDLE, CocoPicture, keypoints_of, read_coco_folder
 from dope_model.datasets.conversions import COCO_JOINTS
@@ -161,7 +162,10 @@ is that of the bodies' scores as probabilities of OKS 0.5.
             "AP": keypoint_ap(content, told, images)["AP"],
             f"recall at P {PRECISION}": recall_at_precision(matches, PRECISION),
             "calibration error": _calibration_error(matches),
-            **{f"nobody: {part}": _share(empty, part) for part in PARTS},
+            **{
+                f"nobody: {part}": share(sum(e[part] > 0 for e in empty), len(empty))
+                for part in PARTS
+            },
         }
         rows: dict[str, list[dict[str, Any]]] = {}
         rows["by height of the person"] = _by_height(matches, least)
@@ -220,8 +224,8 @@ def _recall_and_precision(matches: Matches, least: float) -> dict[str, float]:
     values = {}
     for oks, name in ((0.5, ""), (0.75, " 0.75")):
         right = told.right[oks].sum()
-        values[f"recall{name}"] = _ratio(right, matches.people)
-        values[f"precision{name}"] = _ratio(right, len(told.scores))
+        values[f"recall{name}"] = share(right, matches.people)
+        values[f"precision{name}"] = share(right, len(told.scores))
     return values
 
 
@@ -234,8 +238,8 @@ def _by_height(matches: Matches, least: float) -> list[dict]:
         own = (told.heights >= low) & (told.heights < high)
         rows.append({
             "height": f"{low:g} to {high:g} px" if np.isfinite(high) else f"from {low:g} px",
-            "people": int(people.sum()), "recall": _ratio(seen.sum(), people.sum()),
-            "told": int(own.sum()), "precision": _ratio(told.right[0.5][own].sum(), own.sum()),
+            "people": int(people.sum()), "recall": share(seen.sum(), people.sum()),
+            "told": int(own.sum()), "precision": share(told.right[0.5][own].sum(), own.sum()),
         })  # fmt: skip
     return rows
 
@@ -248,8 +252,8 @@ def _reliability(matches: Matches) -> list[dict]:
         own = number == k
         rows.append({
             "score": f"{k / _BINS:.1f} to {(k + 1) / _BINS:.1f}", "bodies": int(own.sum()),
-            "mean score": _ratio(evaluated.scores[own].sum(), own.sum()),
-            "right": _ratio(evaluated.right[0.5][own].sum(), own.sum()),
+            "mean score": share(evaluated.scores[own].sum(), own.sum()),
+            "right": share(evaluated.right[0.5][own].sum(), own.sum()),
         })  # fmt: skip
     return rows
 
@@ -257,7 +261,7 @@ def _reliability(matches: Matches) -> list[dict]:
 def _calibration_error(matches: Matches) -> float:
     rows = [row for row in _reliability(matches) if row["bodies"]]
     total = sum(row["bodies"] for row in rows)
-    return _ratio(sum(abs(r["right"] - r["mean score"]) * r["bodies"] for r in rows), total)
+    return share(sum(abs(r["right"] - r["mean score"]) * r["bodies"] for r in rows), total)
 
 
 def _curves(matches: Matches) -> dict[str, Curve]:
@@ -270,14 +274,6 @@ def _curves(matches: Matches) -> dict[str, Curve]:
             "mean score", "share that is right",
         ),
     }  # fmt: skip
-
-
-def _share(empty: list[dict[str, int]], part: str) -> float:
-    return _ratio(sum(told[part] > 0 for told in empty), len(empty))
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else float("nan")
 
 
 def _marks(picture: CocoPicture) -> np.ndarray:

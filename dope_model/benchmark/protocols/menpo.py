@@ -1,4 +1,8 @@
-"""3D Menpo: 3D-aware 2D errors of facial landmarks."""
+"""3D Menpo: the 3D-aware 2D error of facial landmarks (equation 4) and its cumulative curve.
+
+Source: DOPE, section 4.1; Deng et al., "The Menpo benchmark for multi-pose 2D and 3D facial
+landmark localisation and tracking" (IJCV 2019).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dope_model.benchmark.protocols.faces import cumulative_auc, normalised_error
 from dope_model.benchmark.protocols.pck import (
+    area_under_curve,
     best_pairs,
     distances,
     pck,
@@ -109,3 +113,21 @@ of a frame is labelled.
             ),
         }  # fmt: skip
         return Outcome(summary, {"by video": rows}, curves, np.minimum(errors, 1.0))
+
+
+def normalised_error(predicted: np.ndarray | None, truth: np.ndarray) -> float:
+    """Root mean square distance of landmarks (N, 2) over the diagonal of the truth's tight box.
+
+    Infinite for a face that was missed.
+    """
+    if predicted is None:
+        return float("inf")
+    truth = np.asarray(truth, float)
+    diagonal = np.linalg.norm(np.ptp(truth, axis=0))
+    return float(np.linalg.norm(truth - predicted) / (np.sqrt(len(truth)) * diagonal))
+
+
+def cumulative_auc(errors: np.ndarray, limit: float) -> float:
+    """Area under the share of faces over their error up to `limit`, as a share of `limit`."""
+    thresholds = np.linspace(0, limit, 1001)
+    return area_under_curve(thresholds, pck_curve(errors, thresholds))

@@ -37,7 +37,7 @@ def pck_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return np.searchsorted(evaluated, thresholds, side="right") / len(evaluated)
 
 
-def share(some: int, all_of_them: int) -> float:
+def share(some: float, all_of_them: float) -> float:
     """`some` as a share of all; NaN where there are none."""
     return float(some / all_of_them) if all_of_them else float("nan")
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from dope_model.benchmark.metrics import (
     LEAST_SIMILARITY,
-    Counts,
     inside_any,
     instance_size,
     joint_errors,
@@ -19,7 +18,7 @@ from dope_model.benchmark.metrics import (
     mpjpe,
     pa_mpjpe,
 )
-from dope_model.benchmark.predictions import CachedFinder
+from dope_model.benchmark.protocols.pck import share
 from dope_model.benchmark.protocols.protocol import Curve, Found, Outcome, Picture, Protocol
 from dope_model.camera.placement import place_root
 from dope_model.datasets.labels import LabelSet, PartLabels, Sample, Visibility
@@ -115,8 +114,8 @@ were found. Precision is known of all instances of a part, not of groups of them
         return [_picture(options.data, sample) for sample in samples]
 
     def evaluate(self, picture: Picture, found: Found) -> dict[str, PartResult]:
-        """Compare what was found in a picture with its labels, part by part."""
-        return evaluate(picture.truth, found)
+        """Compare what was found in a picture with its labels, of the parts that the model has."""
+        return evaluate(picture.truth.having(found), found)
 
     def summarise(
         self, pictures: Sequence[Picture], evaluations: Sequence[dict[str, PartResult]]
@@ -188,14 +187,6 @@ def merged(evaluations: Sequence[dict[str, PartResult]]) -> dict[str, PartResult
             totals[part].instances += result.instances
             totals[part].wrong += result.wrong
     return {part: result for part, result in totals.items() if result.instances or result.wrong}
-
-
-def evaluate_samples(
-    finder: CachedFinder, folder: Path, samples: Sequence[Sample]
-) -> dict[str, PartResult]:
-    """A model on labelled pictures, files relative to `folder`; results by part."""
-    found = finder.find_all([_picture(folder, sample) for sample in samples])
-    return merged([evaluate(s, f) for s, f in zip(samples, found, strict=True)])
 
 
 def evaluate(sample: Sample, detections: Found) -> dict[str, PartResult]:
@@ -293,7 +284,6 @@ def _measure(
 def statistics(instances: list[InstanceResult], wrong: float | None) -> dict[str, float]:
     """The columns of a table; `wrong` is None where detections cannot be shared out."""
     found = [i for i in instances if i.found]
-    counts = Counts(len(found), wrong or 0, len(instances) - len(found))
 
     def over(statistic: Callable, name: str) -> float:
         """A statistic of the values that are known."""
@@ -303,8 +293,8 @@ def statistics(instances: list[InstanceResult], wrong: float | None) -> dict[str
 
     return {
         "instances": len(instances),
-        "recall": counts.recall,
-        "precision": counts.precision if wrong is not None else np.nan,
+        "recall": share(len(found), len(instances)),
+        "precision": np.nan if wrong is None else share(len(found), len(found) + wrong),
         "PCK": over(np.mean, "pck"),
         "MPJPE mm": 1e3 * over(np.mean, "mpjpe"),
         "median mm": 1e3 * over(np.median, "mpjpe"),

@@ -1,13 +1,14 @@
 """What the recipes of section 3.3 share."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dope_model.network.config import MODES
 from dope_model.training.anchor_poses import PAPER_CLASSES
 from dope_model.training.augmentation import NO_AUGMENTATION
-from dope_model.training.recipe import Input
+from dope_model.training.recipe import Input, Recipe
 from dope_model.training.settings import TrainingSettings
-from dope_model.training.stages import Fresh
+from dope_model.training.stages import Fresh, Scores, Train
 
 SETTINGS = TrainingSettings(
     epochs=50,
@@ -48,4 +49,17 @@ def start(*parts: str) -> Fresh:
     return Fresh(
         name="start", backbone="resnet50_original", package="resnet50", mode=MODES["paper"],
         classes={part: PAPER_CLASSES[part] for part in parts},
+    )  # fmt: skip
+
+
+def expert(part: str, sets: Mapping[str, Input], epochs: int) -> Recipe:
+    """The recipe of a part's expert, whose sets do not say where further people are."""
+    settings = replace(SETTINGS, epochs=epochs, partial_is_background=True)
+    return Recipe(
+        f"paper_{part}", {**sets, **RESNET},
+        (
+            start(part),
+            Train(name="train", data=dict.fromkeys(sets, 1), settings=settings),
+            Scores(name="scores", data=tuple(sets)),
+        ),
     )  # fmt: skip

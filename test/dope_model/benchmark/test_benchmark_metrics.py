@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dope_model.benchmark.protocols import bodies_3d, faces, hands, keypoint_ap, pck
+from dope_model.benchmark.protocols import keypoint_ap, menpo, mupots, pck, rhd
 from dope_model.datasets.coco import WHOLEBODY_FIELDS
 from dope_model.datasets.conversions import MUPOTS_JOINTS
 from dope_model.skeleton import BODY, BODY14, HAND
@@ -82,7 +82,7 @@ def test_pairs_are_made_best_first_and_once():
 def test_best_scale_is_the_least_squares_one(seed):
     random = np.random.default_rng(seed)
     truth, predicted = random.normal(0, 0.1, (2, 21, 3))
-    aligned = hands.without_scale(predicted, truth)
+    aligned = rhd.without_scale(predicted, truth)
     column = (predicted - predicted[0]).reshape(-1, 1)
     scale = np.linalg.lstsq(column, (truth - truth[0]).ravel(), rcond=None)[0][0]
     assert np.allclose(aligned, scale * (predicted - predicted[0]) + truth[0], atol=1e-6)
@@ -94,27 +94,27 @@ def test_hands_of_another_size_and_place_are_perfect(seed, scale):
     random = np.random.default_rng(seed)
     truth = random.normal(0, 0.1, (21, 3))
     moved = scale * truth + random.normal(0, 3, 3)
-    assert np.allclose(hands.without_scale(moved, truth), truth, atol=1e-6)
-    by_bone = hands.with_true_reference_bone(moved, truth)
+    assert np.allclose(rhd.without_scale(moved, truth), truth, atol=1e-6)
+    by_bone = rhd.with_true_reference_bone(moved, truth)
     assert np.allclose(by_bone, truth, atol=1e-6)
     turned = truth[:, [1, 0, 2]]
-    assert not np.allclose(hands.without_scale(turned, truth), truth, atol=1e-3)
+    assert not np.allclose(rhd.without_scale(turned, truth), truth, atol=1e-3)
 
 
 def test_reference_bone_is_the_middle_fingers_first():
     truth = np.zeros((21, 3))
     truth[HAND.index["middle_mcp"]] = [0, 0.1, 0]
     truth[HAND.index["middle_pip"]] = [0, 0.14, 0]
-    aligned = hands.with_true_reference_bone(truth * 2.5, truth)
+    aligned = rhd.with_true_reference_bone(truth * 2.5, truth)
     assert np.allclose(aligned, truth)
 
 
 def test_area_between_20_and_50_mm_by_hand():
     # Half of the errors at 10 mm, half at 35 mm: 1/2 up to 35 mm and 1 above it.
     errors = np.array([0.010, 0.035] * 10)
-    assert hands.pck_auc(errors, 0.020, 0.050) == pytest.approx(0.75, abs=0.01)
-    assert hands.pck_auc(np.full(5, np.inf), 0.020, 0.050) == 0
-    assert hands.pck_auc(np.zeros(5), 0.020, 0.050) == 1
+    assert rhd.pck_auc(errors, 0.020, 0.050) == pytest.approx(0.75, abs=0.01)
+    assert rhd.pck_auc(np.full(5, np.inf), 0.020, 0.050) == 0
+    assert rhd.pck_auc(np.zeros(5), 0.020, 0.050) == 1
 
 
 # --- faces ---------------------------------------------------------------------------------------
@@ -129,17 +129,17 @@ def test_equation_4_is_the_mean_of_squares(seed):
                for (tx, ty), (px, py) in zip(truth, predicted, strict=True)]  # fmt: skip
     width, height = truth[:, 0].max() - truth[:, 0].min(), truth[:, 1].max() - truth[:, 1].min()
     expected = np.sqrt(np.mean(squares)) / np.sqrt(width**2 + height**2)
-    assert faces.normalised_error(predicted, truth) == pytest.approx(expected, abs=1e-9)
+    assert menpo.normalised_error(predicted, truth) == pytest.approx(expected, abs=1e-9)
 
 
 def test_face_errors_by_hand():
     truth = np.zeros((84, 2))
     truth[0] = [30, 40]  # a box of 30 x 40 has a diagonal of 50
-    assert faces.normalised_error(truth + [3, 4], truth) == pytest.approx(0.1)
-    assert faces.normalised_error(None, truth) == np.inf
-    assert faces.cumulative_auc(np.array([0.0]), 0.1) == 1
-    assert faces.cumulative_auc(np.array([np.inf]), 0.1) == 0
-    assert faces.cumulative_auc(np.array([0.02, np.inf]), 0.1) == pytest.approx(0.4, abs=1e-3)
+    assert menpo.normalised_error(truth + [3, 4], truth) == pytest.approx(0.1)
+    assert menpo.normalised_error(None, truth) == np.inf
+    assert menpo.cumulative_auc(np.array([0.0]), 0.1) == 1
+    assert menpo.cumulative_auc(np.array([np.inf]), 0.1) == 0
+    assert menpo.cumulative_auc(np.array([0.02, np.inf]), 0.1) == pytest.approx(0.4, abs=1e-3)
 
 
 # --- 3D bodies -----------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def _mupots_pose(random) -> np.ndarray:
 def test_bones_get_the_true_lengths_and_keep_their_directions(seed):
     random = np.random.default_rng(seed)
     predicted, truth = _mupots_pose(random), _mupots_pose(random)
-    scaled = bodies_3d.with_true_bone_lengths(predicted, truth)
+    scaled = mupots.with_true_bone_lengths(predicted, truth)
     # The owners' parents, written as they number them, from 1.
     parents = [2, 16, 2, 3, 4, 2, 6, 7, 15, 9, 10, 15, 12, 13, 15, 15, 2]
     for j, p in enumerate(np.array(parents) - 1):
@@ -172,12 +172,12 @@ def test_3d_errors_ignore_place_and_with_rescaling_size(seed):
     random = np.random.default_rng(seed)
     truth = _mupots_pose(random)
     moved = truth + random.normal(0, 1000, 3)
-    assert np.allclose(bodies_3d.errors_3d(moved, truth, rescaled=False), 0, atol=1e-6)
-    assert np.allclose(bodies_3d.errors_3d(1.3 * moved, truth, rescaled=True), 0, atol=1e-6)
-    plain = bodies_3d.errors_3d(1.3 * truth, truth, rescaled=False)
+    assert np.allclose(mupots.errors_3d(moved, truth, rescaled=False), 0, atol=1e-6)
+    assert np.allclose(mupots.errors_3d(1.3 * moved, truth, rescaled=True), 0, atol=1e-6)
+    plain = mupots.errors_3d(1.3 * truth, truth, rescaled=False)
     expected = 0.3 * np.linalg.norm(truth - truth[14], axis=1)
     assert np.allclose(plain, expected)
-    assert np.isinf(bodies_3d.errors_3d(None, truth, rescaled=True)).all()
+    assert np.isinf(mupots.errors_3d(None, truth, rescaled=True)).all()
 
 
 @settings(deadline=None, max_examples=40)
@@ -199,26 +199,26 @@ def test_people_are_matched_as_the_owners_loop_does(seed):
         if max(counts) > 0:
             expected[i] = counts.index(max(counts))
             taken.add(expected[i])
-    assert bodies_3d.match_people(truth, predicted) == expected
+    assert mupots.match_people(truth, predicted) == expected
 
 
 def test_3d_pck_and_auc_by_hand():
     errors = np.array([0.0, 100.0, 149.0, 150.0, np.inf])
-    assert bodies_3d.pck_3d(errors) == pytest.approx(3 / 5)
+    assert mupots.pck_3d(errors) == pytest.approx(3 / 5)
     # An error of 0 counts from 5 mm on (30 of 31 thresholds), one of 100 mm from 105 on (10),
     # one of 149 only at 150 (1).
-    assert bodies_3d.auc_3d(errors) == pytest.approx((30 + 10 + 1) / (5 * 31))
+    assert mupots.auc_3d(errors) == pytest.approx((30 + 10 + 1) / (5 * 31))
 
 
 def test_our_bodies_as_mupots_joints():
     body14 = np.arange(14 * 3, dtype=float).reshape(14, 3)
-    joints = bodies_3d.mupots_joints(body14)
+    joints = mupots.mupots_joints(body14)
     assert np.array_equal(joints[MUPOTS_JOINTS.index("head_top")], body14[12])
     assert np.array_equal(joints[MUPOTS_JOINTS.index("neck")], body14[13])
     assert np.array_equal(joints[MUPOTS_JOINTS.index("left_knee")], body14[3])
     assert np.array_equal(joints[14], (body14[4] + body14[5]) / 2)
     assert np.isnan(joints[16]).all()
-    joints = bodies_3d.mupots_joints(body14[:13])
+    joints = mupots.mupots_joints(body14[:13])
     assert np.isnan(joints[0]).all()
     assert np.array_equal(joints[1], (body14[10] + body14[11]) / 2)
     assert len(BODY14) == len(BODY) + 1

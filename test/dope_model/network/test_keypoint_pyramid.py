@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from dope_model.checkpoint import load_checkpoint
-from dope_model.experts.tfjs_weights import tfjs_weights
+from dope_model.experts.tfjs_weights import read_tfjs, tfjs_weights
 from dope_model.network.config import NetworkConfig, PartConfig
 from dope_model.network.dope import IMAGENET_MEAN, IMAGENET_STD, DopeNetwork
 from dope_model.network.heads import poses_from_deltas
@@ -36,7 +36,6 @@ from dope_model.skeleton import BODY, FACE84
 from dope_model.training import movenet
 from dope_model.training.movenet import CLOSED, OPEN, open_gates
 from dope_model.training.pretrained import convert_backbone
-from dope_model.training.tfjs import read_tfjs
 
 CONFIG = NetworkConfig({"body": PartConfig(13, 3)}, backbone="mobilenet_v2_keypoints")
 
