@@ -2,11 +2,10 @@
 it was, and a report is written again without running any model.
 
     finder = CachedFinder(out / "predictions", "experts:fast")
-    detections = finder.find_parts(path)
     for detections in finder.find_all(pictures): ...
 
 A prediction belongs to the content of the picture and to the model: its weights, its settings
-and our code that runs it. When any of them changes, the picture is looked at again.
+and our code that runs it. When any of them changes, the picture is evaluated anew.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def model_record(
 def _code_hash(*patterns: str) -> str:
     digest = hashlib.sha256()
     base = Path(dope_model.__file__).parent
-    for pattern in (*patterns, "poses.py", "skeleton.py"):
+    for pattern in (*patterns, "boxes.py", "poses.py", "skeleton.py"):
         for file in sorted(base.glob(pattern)):
             digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -102,7 +101,7 @@ class CachedFinder:
     Attributes:
         record: `model_record` of the model.
         description: one line, as `WholeBodyDetector.description`.
-        min_scores: by part, the model's own thresholds; known once a picture was looked at.
+        min_scores: by part, the model's own thresholds; known once the model has run.
     """
 
     def __init__(
@@ -132,16 +131,6 @@ class CachedFinder:
         self.description = known.get("description", self.record["model"])
         self.min_scores: dict[str, float] = known.get("min_scores", {})
 
-    def find_parts(self, picture: Path) -> Found:
-        """The detections in a picture file that reach the model's own thresholds, by part.
-
-        Raises:
-            ValueError: the file is not a picture.
-            ImportError: something that the model needs is missing; says what brings it.
-        """
-        found = self._look_at(*self._read(Picture(picture.name, picture, None)))
-        return at_least(found, self.min_scores)
-
     def find_all(
         self,
         pictures: Iterable[Picture],
@@ -166,7 +155,7 @@ class CachedFinder:
                     raise
                 skipped.append(str(error))
                 return None
-            own = self._look_at(target, rgb)
+            own = self._found_in(target, rgb)
             return own if everything else at_least(own, self.min_scores)
 
         # One thread: it is enough to keep a model busy, and videos are read frame after frame.
@@ -194,7 +183,7 @@ class CachedFinder:
         target = self._folder / f"{key}.npz"
         return target, None if target.is_file() else pixels_of(picture)
 
-    def _look_at(self, target: Path, rgb: np.ndarray | None) -> Found:
+    def _found_in(self, target: Path, rgb: np.ndarray | None) -> Found:
         if rgb is None:
             return load_detections(target)
         if self._detector is None:

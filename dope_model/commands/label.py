@@ -24,9 +24,7 @@ from dope_model.postprocess.assembly import assemble
 def add_label(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
-        "label",
-        help=__doc__,
-        description=__doc__ + " Run again with the same folder, it resumes.",
+        "label", help=__doc__, description=__doc__ + " Run again with the same folder, it resumes."
     )
     parser.add_argument("images", type=Path, help="a folder of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder for labels.npz")

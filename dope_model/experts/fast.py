@@ -41,12 +41,7 @@ from dope_model.experts.landmarks import (
     pose_full,
 )
 from dope_model.experts.regions import Picture, Region
-from dope_model.experts.ssd import (
-    SsdDetections,
-    body_detector,
-    face_detector,
-    palm_detector,
-)
+from dope_model.experts.ssd import SsdDetections, body_detector, face_detector, palm_detector
 from dope_model.poses import PartDetections
 
 # The two passes have slightly different regions and differ more than two passes on the same one.
@@ -162,12 +157,7 @@ class FastExperts:
         hands: list[Hand] = []
         for region, score in zip(regions, palm_scores, strict=True):
             hand = refined_hand(
-                picture,
-                self._hand,
-                region,
-                float(score),
-                give_up_below=0.5,
-                known=known + hands,
+                picture, self._hand, region, float(score), give_up_below=0.5, known=known + hands
             )
             hands += [hand] if hand is not None else []
         return hands

@@ -27,12 +27,7 @@ from dope_model.experts.landmarks import region_of_hand
 from dope_model.experts.models import NANODET, THUNDER, models_folder
 from dope_model.experts.onnx_models import MoveNet
 from dope_model.experts.people import SMALLEST, PersonDetectors
-from dope_model.experts.proposals import (
-    Guess,
-    NetworkProposals,
-    guesses_of,
-    region_of_face,
-)
+from dope_model.experts.proposals import Guess, NetworkProposals, guesses_of, region_of_face
 from dope_model.experts.regions import Picture, Region
 from dope_model.poses import PartDetections
 

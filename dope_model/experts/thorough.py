@@ -32,11 +32,7 @@ from dope_model.experts.landmarks import FaceLandmarker, HandLandmarker, hand_re
 from dope_model.experts.people import PeopleFinder
 from dope_model.experts.proposals import Guess, NetworkProposals, guesses_of
 from dope_model.experts.regions import Picture, Region, tiles
-from dope_model.experts.ssd import (
-    close_face_detector,
-    face_detector,
-    palm_detector,
-)
+from dope_model.experts.ssd import close_face_detector, face_detector, palm_detector
 from dope_model.poses import PartDetections
 
 Boxes = dict[str, np.ndarray]

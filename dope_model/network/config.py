@@ -12,9 +12,9 @@ from dope_model.skeleton import PARTS, skeleton_for
 STRIDE = 16
 """Of every backbone's coarse features: the anchors and the graphs count on it."""
 PAD_TO = 32
-# Scale of the regression targets, which makes them about as large as the logits.
-REGRESSION_WEIGHT = 5.0
 """The sides of the network's input are multiples of that, px."""
+REGRESSION_WEIGHT = 5.0
+"""Scale of the regression targets, which makes them about as large as the logits."""
 
 
 @dataclass(frozen=True)

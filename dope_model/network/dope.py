@@ -10,14 +10,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 
 from dope_model.network.backbone import build_backbone
-from dope_model.network.config import (
-    MODES,
-    PAD_TO,
-    STRIDE,
-    Mode,
-    NetworkConfig,
-    resized_shape,
-)
+from dope_model.network.config import MODES, PAD_TO, STRIDE, Mode, NetworkConfig, resized_shape
 from dope_model.network.heads import PartHead, PartOutput, poses_from_deltas
 from dope_model.network.proposals import build_proposal_network
 from dope_model.network.pyramid import HEATMAP_STRIDE

@@ -187,11 +187,7 @@ def _warp(rgb: np.ndarray, homography: np.ndarray, canvas: tuple[int, int]) -> n
     corner, centre = np.eye(3), np.eye(3)
     corner[:2, 2], centre[:2, 2] = 0.5, -0.5
     return cv2.warpPerspective(
-        rgb,
-        centre @ homography @ corner,
-        canvas,
-        flags=cv2.INTER_LINEAR,
-        borderValue=FILLED,
+        rgb, centre @ homography @ corner, canvas, flags=cv2.INTER_LINEAR, borderValue=FILLED
     )
 
 
@@ -228,11 +224,7 @@ def _warp_boxes(boxes: np.ndarray, homography: np.ndarray, canvas: tuple[int, in
 
 
 def _seen_through(
-    labels: PartLabels,
-    homography: np.ndarray,
-    flipped: bool,
-    turn: float,
-    canvas: tuple[int, int],
+    labels: PartLabels, homography: np.ndarray, flipped: bool, turn: float, canvas: tuple[int, int]
 ) -> Instances:
     """The instances of a part on the canvas, 2D mapped, 3D mirrored and turned in the plane."""
     instances = instances_of(labels, *canvas, _apply(homography, labels.keypoints_2d.astype(float)))

@@ -10,7 +10,7 @@ weight, whatever its size, and the pictures without people as much as all of the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,6 @@ _RIDGE = 0.5
 # Total weight of a set's pictures, in detections of weight 1.
 _WORTH = 100.0
 
-Engine = Callable[[np.ndarray], dict[str, Candidates]]
 Example = tuple[Path, Sample]
 Seen = tuple[dict[str, Candidates], tuple[int, int], Sample]
 """Candidates, height and width, and labels of a picture."""
@@ -91,39 +90,27 @@ class Observations:
         return Observations(*(array[which] for array in vars(self).values()))
 
 
-def fit_scores(
-    checkpoint: Checkpoint, engine: Engine, sets: Sequence[Sequence[Example]]
-) -> tuple[dict[str, ScoreCurves], list[dict]]:
-    """Curves by part, and rows that say how good a fit is on pictures that were held out of it.
-
-    Args:
-        engine: of the checkpoint, from `runtime.load_engine`.
-        sets: of pictures and their labels; of a picture without people, parts without instances.
-    """
-
-    def seen(path: Path, sample: Sample) -> Seen:
-        rgb = read_labelled(path)
-        return engine(rgb), rgb.shape[:2], sample
-
-    progress = tqdm(unit="picture", total=sum(map(len, sets)))
-    looked = []
-    for examples in sets:
-        looked.append([])
-        for example in examples:
-            looked[-1].append(seen(*example))
-            progress.update()
-    progress.close()
-    return fit_to_candidates(checkpoint, looked)
-
-
 def with_fitted_scores(
     checkpoint: Checkpoint, sets: Sequence[Sequence[Example]], device: str
 ) -> tuple[Checkpoint, list[dict]]:
-    """A checkpoint whose scores are probabilities, and rows as of `fit_scores`."""
+    """A checkpoint whose scores are probabilities, and rows that say how good a fit is on pictures
+    that were held out of it.
+
+    Args:
+        sets: of pictures and their labels; of a picture without people, parts without instances.
+    """
     from dope_model.runtime import load_engine
 
     engine = load_engine("eager", checkpoint, mode_named("auto", checkpoint.mode), device)
-    curves, rows = fit_scores(checkpoint, engine, sets)
+    seen: list[list[Seen]] = []
+    with tqdm(unit="picture", total=sum(map(len, sets))) as progress:
+        for examples in sets:
+            seen.append([])
+            for path, sample in examples:
+                rgb = read_labelled(path)
+                seen[-1].append((engine(rgb), rgb.shape[:2], sample))
+                progress.update()
+    curves, rows = fit_to_candidates(checkpoint, seen)
     return replace(checkpoint, curves=curves), rows
 
 
@@ -152,7 +139,8 @@ def examples_of(kind: str, where: Path | Source, limit: int | None = None) -> li
 def fit_to_candidates(
     checkpoint: Checkpoint, sets: Sequence[Sequence[Seen]]
 ) -> tuple[dict[str, ScoreCurves], list[dict]]:
-    """`fit_scores` from an engine's results for the pictures of each set."""
+    """Curves by part, and rows as of `with_fitted_scores`, from an engine's results for the
+    pictures of each set."""
     pictures = [
         ({part: integrate(own, checkpoint.integration[part]) for part, own in found.items()},
          shape, sample, number)
@@ -170,7 +158,7 @@ def fit_to_candidates(
                 f"wrong; there are {observed.right.sum()} and {(~observed.right).sum()} detections"
             )
         halved = fit_curves(observed.of(~observed.held_out))
-        rows.append({"part": part, **judge(halved, observed.of(observed.held_out))})
+        rows.append({"part": part, **held_out_quality(halved, observed.of(observed.held_out))})
         curves[part] = fit_curves(observed)
     return curves, rows
 
@@ -251,7 +239,7 @@ def precise_from(scores: np.ndarray, right: np.ndarray, worth: np.ndarray) -> fl
 
 
 def calibration_error(
-    scores: np.ndarray, right: np.ndarray, worth: np.ndarray | None = None, bins: int = 10
+    scores: np.ndarray, right: np.ndarray, worth: np.ndarray | None = None
 ) -> float:
     """Expected calibration error: |share that is right - mean score|, averaged over equal bins of
     scores (Guo et al., "On calibration of modern neural networks", ICML 2017).
@@ -259,13 +247,14 @@ def calibration_error(
     Args:
         scores: (N,) 0 to 1; right: (N,) bool; worth: (N,) weights; None: 1.
     """
+    bins = 10
     worth = np.ones(len(scores)) if worth is None else worth
     number = np.minimum((scores * bins).astype(int), bins - 1)
     gaps = np.bincount(number, worth * (right - scores), minlength=bins)
     return float(np.abs(gaps).sum() / worth.sum()) if len(scores) else float("nan")
 
 
-def judge(curves: ScoreCurves, observed: Observations) -> dict[str, float]:
+def held_out_quality(curves: ScoreCurves, observed: Observations) -> dict[str, float]:
     """The quality of curves on detections that were not used for fitting."""
     scores, right = curves.scores(observed.values), observed.right
     kept, worth = scores >= curves.min_score, observed.worth

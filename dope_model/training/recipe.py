@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dope_model.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    with_todays_names,
-)
+from dope_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, with_todays_names
 from dope_model.datasets.labels import LabelSet
 from dope_model.datasets.training_sets import LABELS_FILE, PICTURES_FOLDER, convert
 from dope_model.datasets.unlabelled import unknown_labels

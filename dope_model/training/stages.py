@@ -191,11 +191,7 @@ class Complete(Stage):
 
     def make(self, run: RecipeRun, before: Checkpoint | None, folder: Path) -> Checkpoint | None:
         from dope_model.datasets.labels import LabelSet
-        from dope_model.datasets.pseudo_labels import (
-            Confidence,
-            check_calibrated,
-            complete_labels,
-        )
+        from dope_model.datasets.pseudo_labels import Confidence, check_calibrated, complete_labels
 
         if not run.experts:
             raise ValueError(

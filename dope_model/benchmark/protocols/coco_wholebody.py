@@ -24,11 +24,7 @@ from dope_model.datasets.coco import (
     keypoints_of,
     read_coco,
 )
-from dope_model.datasets.conversions import (
-    COCO_JOINTS,
-    IBUG68_OF_FACE84,
-    OPENPOSE_HAND_JOINTS,
-)
+from dope_model.datasets.conversions import COCO_JOINTS, IBUG68_OF_FACE84, OPENPOSE_HAND_JOINTS
 from dope_model.datasets.files import read_json
 from dope_model.poses import WholeBody
 from dope_model.postprocess.assembly import assemble

@@ -87,10 +87,7 @@ def object_keypoint_similarity(
 
 
 def keypoint_ap(
-    truth: dict,
-    results: list[dict],
-    images: Iterable[int],
-    sigmas: Sequence[float] = BODY_SIGMAS,
+    truth: dict, results: list[dict], images: Iterable[int], sigmas: Sequence[float] = BODY_SIGMAS
 ) -> dict[str, float]:
     """AP and AR of people's keypoints, by pycocotools.
 

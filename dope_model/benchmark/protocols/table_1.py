@@ -113,11 +113,7 @@ def _named(texts: list[str]) -> dict[str, Path]:
 
 
 def _options_of(
-    options: argparse.Namespace,
-    protocol: Protocol,
-    benchmark: str,
-    folder: Path,
-    models: list[str],
+    options: argparse.Namespace, protocol: Protocol, benchmark: str, folder: Path, models: list[str]
 ) -> argparse.Namespace:
     """The options with which the protocol's own command would run."""
     parser = argparse.ArgumentParser()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dope_model.benchmark import predictions, report
+from dope_model.benchmark.protocols.protocol import Picture
 from dope_model.pictures import read_rgb
 from dope_model.poses import PartDetections
 
@@ -100,28 +101,33 @@ def test_predictions_belong_to_picture_and_weights(monkeypatch, tmp_path):
     checkpoint = small_checkpoint(("hand",), "mobilenet_v2")
     save_checkpoint(checkpoint, weights)
 
-    def look() -> int:
-        """How often the model looked at the picture."""
+    def runs() -> int:
+        """How often the model ran on the picture."""
         calls.clear()
         finder = predictions.CachedFinder(tmp_path / "kept", str(weights))
-        assert len(finder.find_parts(picture)["hand"]) == 2
+        assert len(found_in(finder, picture)["hand"]) == 2
         return len(calls)
 
     red = np.zeros((4, 4, 3), np.uint8) + np.array([0, 0, 255], np.uint8)
     cv2.imwrite(str(picture), red)
-    assert look() == 1 and calls == [[255, 0, 0]]
-    assert look() == 0
+    assert runs() == 1 and calls == [[255, 0, 0]]
+    assert runs() == 0
     cv2.imwrite(str(picture), red // 2)
-    assert look() == 1
-    assert look() == 0
+    assert runs() == 1
+    assert runs() == 0
     checkpoint.about["data"] = "others"
     save_checkpoint(checkpoint, weights)
-    assert look() == 1
+    assert runs() == 1
     with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
         predictions.CachedFinder(tmp_path, str(tmp_path / "nothing.safetensors"))
     picture.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="not a picture"):
-        look()
+        runs()
+
+
+def found_in(finder: predictions.CachedFinder, path: Path) -> dict:
+    (found,) = finder.find_all([Picture(path.name, path, None)])
+    return found
 
 
 def test_predictions_belong_to_what_ran(monkeypatch, tmp_path):
@@ -178,7 +184,7 @@ def test_benchmarks_run_models_in_the_mode_that_they_are_made_for(monkeypatch, t
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((4, 4, 3), np.uint8))
     finder = predictions.CachedFinder(tmp_path / "kept", "dope_lite", "cpu", engine="eager")
     with pytest.raises(ImportError):
-        finder.find_parts(tmp_path / "p.png")
+        found_in(finder, tmp_path / "p.png")
     assert asked == [("dope_lite", "cpu", "auto", "eager")]
 
 
