@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from dope_model.hints import pip_install
-from dope_model.poses import PART_SLOTS, WholeBody, boxes_around
+from dope_model.poses import PART_SLOTS, PartPose, WholeBody
 from dope_model.skeleton import BODY
 
 MEMORY = 1.5
@@ -61,15 +61,18 @@ class PersonTracker:
     Args:
         memory: s for which a person who is not seen keeps the id.
         last_id: ids begin after this one, as where another tracker left off.
+        in_metres: people are compared where they are, by their roots, instead of by their pixels;
+            all parts need a root.
 
     Raises:
         ImportError: Norfair is not installed; the text has the command that brings it.
     """
 
-    def __init__(self, memory: float = MEMORY, last_id: int = 0) -> None:
+    def __init__(self, memory: float = MEMORY, last_id: int = 0, in_metres: bool = False) -> None:
         if not memory > 0:
             raise ValueError(f"memory is {memory} s, but must be positive")
         self.memory = memory
+        self._in_metres = in_metres
         self._longest = max(2, round(memory / _TICK))
         self._norfair = _import_norfair()
         self._first_id = last_id
@@ -143,34 +146,38 @@ class PersonTracker:
         return ticks
 
     def _detection(self, place: int, person: WholeBody):
-        points, seen, height = _as_body(person)
+        points, seen, height = _as_body(person, self._in_metres)
         return self._norfair.Detection(
             points, scores=seen.astype(float), data=(self._image, place, height)
         )
 
 
-def _as_body(person: WholeBody) -> tuple[np.ndarray, np.ndarray, float]:
+def _as_body(person: WholeBody, in_metres: bool) -> tuple[np.ndarray, np.ndarray, float]:
     """A person as the joints of a body.
 
     Returns:
-        Joints (13, 2) px; (13,) bool, which are seen; the height of the person, px.
+        Joints (13, 2) px or (13, 3) m; (13,) bool, which are seen; the person's height, px or m.
     """
+
+    def points(pose: PartPose) -> np.ndarray:
+        return pose.placed_3d if in_metres else pose.keypoints_2d
+
     if person.body is not None:
-        joints = person.body.keypoints_2d[: len(BODY)].astype(float)
+        joints = points(person.body)[: len(BODY)].astype(float)
         seen = person.body.trusted[: len(BODY)]
         if seen.sum() < _LEAST_SEEN:
             seen = np.ones(len(BODY), bool)
-        box = boxes_around(joints)
-        return joints, seen.copy(), max(1.0, float((box[2:] - box[:2]).max()))
-    joints = np.zeros((len(BODY), 2))
+        return joints, seen.copy(), max(1.0, float(np.ptp(joints, axis=0).max()))
+    joints = np.zeros((len(BODY), 3 if in_metres else 2))
     seen = np.zeros(len(BODY), bool)
     height = 1.0
     for slot, pose in person.parts():
         joint = BODY.index[_ALONE_AS[slot]]
-        box = boxes_around(pose.keypoints_2d)
-        joints[joint] = (box[:2] + box[2:]) / 2 if slot == "face" else pose.keypoints_2d[0]
+        part = points(pose)
+        middle = (part.min(axis=0) + part.max(axis=0)) / 2
+        joints[joint] = middle if slot == "face" else part[0]
         seen[joint] = True
-        height = max(height, _HEIGHTS[slot] * float((box[2:] - box[:2]).max()))
+        height = max(height, _HEIGHTS[slot] * float(np.ptp(part, axis=0).max()))
     joints[~seen] = joints[seen].mean(axis=0)
     return joints, seen, height
 
@@ -197,8 +204,8 @@ def _distance(norfair) -> type:
             both = seen[:, None] & known  # (detections, objects, joints)
             count = both.sum(axis=-1)
             points = np.stack([detection.points for detection in candidates])[:, None]
-            x, y = np.moveaxis(points - np.stack([one.estimate for one in objects]), -1, 0)
-            away = (np.hypot(x, y) * both).sum(axis=-1) / np.maximum(count, 1)
+            axes = np.moveaxis(points - np.stack([one.estimate for one in objects]), -1, 0)
+            away = (np.hypot.reduce(axes) * both).sum(axis=-1) / np.maximum(count, 1)
             height = np.maximum(
                 np.array([detection.data[2] for detection in candidates])[:, None],
                 [one.last_detection.data[2] for one in objects],
@@ -224,8 +231,8 @@ class Motion:
     """A constant-velocity Kalman filter for each coordinate of N points, with Norfair's interface.
 
     While nothing is seen each point's own velocity decays quickly and the common velocity slowly.
-    `x` (2 N D, 1) holds positions, px, and velocities, px/s; coordinates are independent, with the
-    covariance of each in three arrays. Set `interval`, s, before each `predict`.
+    `x` (2 N D, 1) holds positions, px or m, and velocities per s; coordinates are independent, with
+    the covariance of each in three arrays. Set `interval`, s, before each `predict`.
     """
 
     def __init__(self, points: np.ndarray) -> None:
@@ -238,7 +245,7 @@ class Motion:
         self._position, self._mixed, self._velocity = np.zeros((3, count))
 
     def saw(self, height: float, seen: np.ndarray) -> None:
-        """Set the person's height, px, and the points (N,) that are seen, which Norfair omits."""
+        """Set the person's height, px or m, and the points (N,) seen, which Norfair omits."""
         if self._height is None:
             # A point that is not seen may be anywhere on the person.
             spread = np.where(np.repeat(seen, self._shape[1]), _JOINT_NOISE, 1.0)

@@ -1,4 +1,4 @@
-"""The executable dope_node: handles signals before it imports anything slow."""
+"""The executables: they handle signals before they import anything slow."""
 
 from dope_ros.node.process import stop_signals
 
@@ -9,3 +9,11 @@ def main() -> None:
     from dope_ros.node import dope_node
 
     dope_node.main()
+
+
+def fuse() -> None:
+    """Run the node fuse likewise."""
+    stop_signals()
+    from dope_ros.node import fuse
+
+    fuse.main()

@@ -29,8 +29,9 @@ NEWEST_MESSAGE = _newest(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLA
 # For messages that were published once, before the subscription.
 LATCHED = _newest(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 RESULTS = _newest(5, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
-# The QoS that tf2 subscribes with.
+# Those that tf2 subscribes with.
 TRANSFORMS = _newest(100, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+TRANSFORMS_STATIC = _newest(100, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def overridable(profile: QoSProfile) -> dict:

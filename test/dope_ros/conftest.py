@@ -255,3 +255,19 @@ def astronaut() -> np.ndarray:
     from skimage.data import astronaut
 
     return astronaut()
+
+
+@pytest.fixture(scope="session")
+def messages(tmp_path_factory) -> dict[str, str]:
+    """The environment in which tf2_msgs and hri_msgs can be imported by other processes."""
+    from built_messages import PACKAGES, environment_with
+
+    return environment_with(PACKAGES, tmp_path_factory.mktemp("messages"))
+
+
+@pytest.fixture(scope="session")
+def tf_messages(tmp_path_factory) -> dict[str, str]:
+    """The environment in which tf2_msgs can be imported by other processes."""
+    from built_messages import environment_with
+
+    return environment_with(["tf2_msgs"], tmp_path_factory.mktemp("tf_messages"))

@@ -9,7 +9,7 @@ from repository import ROOT
 
 from dope_ros import settings
 from dope_ros.messages import camera_info
-from dope_ros.node import diagnostics, dope_node
+from dope_ros.node import diagnostics, dope_node, fuse
 
 README = (ROOT / "README.md").read_text()
 DOCS = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
@@ -20,6 +20,7 @@ DOCS = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
     [
         ("dope_ros.settings", settings.markdown_table(settings.DOPE_NODE)),
         ("dope_ros.node.diagnostics", diagnostics.markdown_table()),
+        ("dope_ros.node.fuse", settings.markdown_table(fuse.FUSE)),
         ("dope_ros.messages.camera_info", camera_info.markdown_table()),
     ],
 )

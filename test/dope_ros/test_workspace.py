@@ -55,6 +55,7 @@ def test_a_plain_colcon_build_installs_everything(workspace):
         "lib/dope_ros/dope_node",
         "lib/dope_ros/check",
         "lib/dope_ros/demo_camera",
+        "lib/dope_ros/fuse",
         "lib/dope_ros/recorder",
         "share/dope_ros/package.xml",
         "share/dope_ros/launch/dope.launch.py",

@@ -40,6 +40,25 @@ def test_people_keep_their_ids_in_whatever_order_they_come():
     assert ids(tracker.update([body(600), body(106), body(408)], 0.08)) == [3, 1, 2]
 
 
+def test_in_metres_people_are_told_apart_by_their_places_and_pixels_do_not_count():
+    """Two people side by side in no picture: they swap their order, and one comes back."""
+    shape = np.random.default_rng(1).uniform((-0.3, -0.3, -0.9), (0.3, 0.3, 0.9), (13, 3))
+
+    def placed(*root: float) -> WholeBody:
+        nowhere = np.full((13, 2), np.nan)
+        return WholeBody(
+            body=PartPose(0.9, nowhere, shape, np.ones(13, np.float32), root=np.array(root))
+        )
+
+    tracker = PersonTracker(in_metres=True)
+    # Apart in one axis alone, each in turn.
+    first = [placed(0, 0, 0), placed(0, 0, 2), placed(0, 2, 0), placed(2, 0, 0)]
+    assert ids(tracker.update(first, 0.0)) == [1, 2, 3, 4]
+    assert ids(tracker.update(first[::-1], 0.1)) == [4, 3, 2, 1]
+    assert ids(tracker.update([first[1]], 0.2)) == [2]
+    assert ids(tracker.update([placed(0.1, 0, 0), placed(5, 5, 5)], 0.4)) == [1, 5]
+
+
 def test_people_are_given_back_as_they_came():
     before = [body(100), body(400)]
     after = PersonTracker().update(before, 0.0)
